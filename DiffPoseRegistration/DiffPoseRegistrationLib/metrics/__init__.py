@@ -1,0 +1,1 @@
+"""Registration errors: pure functions of poses and points."""
