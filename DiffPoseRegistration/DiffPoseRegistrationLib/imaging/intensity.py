@@ -1,0 +1,216 @@
+"""From pixel values to attenuation: the one place that decides on logarithm and polarity.
+
+What a file states wins over what its kind of image usually is, and that over what the picture looks
+like; a person's word wins over all. Definitions: DICOM PS3.3, Pixel Intensity Relationship (0028,1040)
+and its Sign (0028,1041).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import InputError
+from .masks import Field
+
+INTENSITIES = ("auto", "transmission", "logarithmic")
+POLARITIES = ("auto", "bright-is-air", "bright-is-bone")
+
+# What these machines send when they do not say: fluoroscopy is shown as exposed film is not, bone dark;
+# radiography as film on a light box, bone bright, after a logarithmic or display curve.
+_FLUOROSCOPY = ("XA", "XRF", "RF")
+_RADIOGRAPHY = ("CR", "DX", "IO", "PX", "MG")
+
+
+@dataclass(frozen=True)
+class PixelMeaning:
+    """What a file states about its pixel values; None where it states nothing.
+
+    modality
+        DICOM Modality.
+    relationship
+        Pixel Intensity Relationship: LIN, LOG or DISP.
+    sign
+        Its Sign: +1 if larger stored values mean more radiation at the detector, -1 if less.
+    inverted_display
+        True for MONOCHROME1: larger values are shown darker.
+    largest_value
+        Largest value that could have been stored.
+    """
+
+    modality: str | None = None
+    relationship: str | None = None
+    sign: int | None = None
+    inverted_display: bool = False
+    largest_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """An attenuation image and how it was made.
+
+    attenuation
+        Array [row, column], float32, large = dense, up to offset and scale.
+    large_is_dense
+        Whether large *input* values were dense.
+    words
+        The choice in words.
+    warnings
+        Sentences for the person.
+    """
+
+    attenuation: np.ndarray
+    large_is_dense: bool
+    words: str
+    warnings: tuple[str, ...] = ()
+
+
+def to_attenuation(
+    values: np.ndarray,
+    meaning: PixelMeaning,
+    field: Field,
+    intensity: str = "auto",
+    polarity: str = "auto",
+    name: str = "X-ray",
+) -> Conversion:
+    """Attenuation of ``values`` [row, column] (finite numbers, as stored or rescaled, not yet inverted).
+
+    Parameters
+    ----------
+    intensity
+        "transmission": proportional to radiation, so the logarithm is taken; "logarithmic": already
+        proportional to attenuation (or mapped for display), so it is not; "auto": from the file, else
+        from its kind, else transmission where air is bright.
+    polarity
+        How the image is *shown*: "bright-is-air", "bright-is-bone", or "auto".
+
+    Raises
+    ------
+    InputError
+        If a choice is not one of the above.
+    """
+    for what, given, known in (("intensity", intensity, INTENSITIES), ("polarity", polarity, POLARITIES)):
+        if given not in known:
+            raise InputError(f"The {what} {given!r} is not known; choose one of {', '.join(known)}.")
+    values = np.asarray(values, dtype=np.float64)
+    bright_is_air, polarity_words, warnings = _polarity(values, meaning, field, intensity, polarity, name)
+    large_is_dense = bright_is_air == meaning.inverted_display
+    is_transmission, intensity_words = _transmission(values, meaning, intensity, bright_is_air)
+    if not is_transmission:
+        attenuation = values if large_is_dense else -values
+        words = f"logarithmic ({intensity_words}), taken as it is; {polarity_words}"
+    else:
+        radiation = values
+        if large_is_dense:
+            top = values.max() if meaning.largest_value is None else max(meaning.largest_value, values.max())
+            radiation = top - values
+        attenuation, open_field = _minus_log(radiation, field.mask)
+        words = f"transmission ({intensity_words}), -log(I/I0) with I0 = {open_field:.6g}; {polarity_words}"
+    return Conversion(attenuation.astype(np.float32), large_is_dense, words, warnings)
+
+
+def _minus_log(radiation: np.ndarray, field: np.ndarray) -> tuple[np.ndarray, float]:
+    """``-log(I / I0)`` and I0, the brightest part of the field (an offset only, if no open field is seen)."""
+    inside = radiation[field]
+    positive = inside[inside > 0]
+    if positive.size == 0:
+        return np.zeros_like(radiation), 1.0
+    open_field = max(float(np.percentile(inside, 99.9)), float(positive.min()))
+    # No radiation at all has no logarithm: such pixels count as half of the least that was measured.
+    floor = 0.5 * float(positive.min())
+    return -np.log(np.maximum(radiation, floor) / open_field), open_field
+
+
+def _transmission(values: np.ndarray, meaning: PixelMeaning, given: str, bright_is_air: bool) -> tuple[bool, str]:
+    if given != "auto":
+        return given == "transmission", "as given"
+    if meaning.relationship in ("LIN", "LOG", "DISP"):
+        return meaning.relationship == "LIN", f"Pixel Intensity Relationship (0028,1040) = {meaning.relationship}"
+    if meaning.modality in _FLUOROSCOPY:
+        return True, f"assumed, as usual for {meaning.modality}"
+    if meaning.modality in _RADIOGRAPHY:
+        return False, f"assumed, as usual for {meaning.modality}"
+    if values.min() < 0:
+        return False, "assumed, since it has negative values"
+    return bright_is_air, "assumed, since air is bright" if bright_is_air else "assumed, since bone is bright"
+
+
+def _polarity(
+    values: np.ndarray, meaning: PixelMeaning, field: Field, intensity: str, given: str, name: str
+) -> tuple[bool, str, tuple[str, ...]]:
+    """Whether air is shown bright, why, and warnings."""
+
+    def words(bright_is_air: bool, why: str) -> str:
+        return f"{'air' if bright_is_air else 'bone'} is bright ({why})"
+
+    if given != "auto":
+        bright_is_air = given == "bright-is-air"
+        return bright_is_air, words(bright_is_air, "as given"), ()
+    if meaning.sign is not None:
+        bright_is_air = (meaning.sign > 0) != meaning.inverted_display
+        return bright_is_air, words(bright_is_air, f"Intensity Relationship Sign (0028,1041) = {meaning.sign:+d}"), ()
+    if intensity == "transmission" or meaning.relationship == "LIN":
+        return not meaning.inverted_display, words(not meaning.inverted_display, "as transmission is"), ()
+    if meaning.modality in _FLUOROSCOPY or meaning.modality in _RADIOGRAPHY:
+        bright_is_air = meaning.modality in _FLUOROSCOPY
+        return bright_is_air, words(bright_is_air, f"assumed, as usual for {meaning.modality}"), ()
+    seen, why = bright_is_air_in_picture(-values if meaning.inverted_display else values, field)
+    if seen is not None:
+        return seen, words(seen, f"seen in the picture: {why}"), ()
+    return (
+        False,
+        words(False, "assumed"),
+        (f"{name} does not show whether bone is bright or dark, bright was assumed; give the polarity if it is dark.",),
+    )
+
+
+def bright_is_air_in_picture(shown: np.ndarray, field: Field) -> tuple[bool | None, str]:
+    """Whether air is bright in ``shown`` [row, column] (large = bright), None if it cannot be told, and why.
+
+    Blades around the picture are dense. A large clipped area inside the exposed field is air, if the
+    other end of the scale is hardly used. Else the finest structures decide: cortices, trabeculae,
+    vessels and wires are denser than what surrounds them.
+    """
+    if field.outside == "bright" and field.shape == "rectangular":
+        return False, "its collimated border is bright"
+    inside = shown[field.mask]
+    low, high = np.percentile(inside, [0.5, 99.5])
+    tenth = 0.1 * (high - low)
+    for end, clipped, opposite in (
+        ("bright", inside == inside.max(), inside < low + tenth),
+        ("dark", inside == inside.min(), inside > high - tenth),
+    ):
+        if clipped.mean() > 0.3 and opposite.mean() < 0.05:
+            return end == "bright", f"{clipped.mean():.0%} of the field is open and {end}"
+    excess = _bright_detail(shown, field.mask)
+    if abs(excess) > 0.03:
+        return excess < 0, f"its fine structures are {'bright' if excess > 0 else 'dark'}"
+    if field.shape == "round":
+        return True, "a round field, as of fluoroscopy"
+    return None, "it has neither a clipped open field nor distinct fine structures"
+
+
+def _bright_detail(shown: np.ndarray, mask: np.ndarray) -> float:
+    """How much stronger thin bright structures are than thin dark ones: log2 of their ratio.
+
+    White against black top-hats (Serra) of the image after histogram equalisation, which makes the
+    answer independent of logarithm, gamma and window.
+    """
+    step = max(1, round(max(shown.shape) / 256))
+    small = ndimage.uniform_filter(shown.astype(np.float64), step)[step // 2 :: step, step // 2 :: step]
+    inner = ndimage.binary_erosion(mask[step // 2 :: step, step // 2 :: step], iterations=8)
+    if inner.sum() < 256:
+        return 0.0
+    small = ndimage.gaussian_filter(small, 1.0)
+    levels = np.unique(np.quantile(small[inner], np.linspace(0, 1, 257)))
+    equalised = np.interp(small, levels, np.linspace(0, 1, levels.size))
+    ratios = []
+    for size in (5, 7):
+        bright = ndimage.white_tophat(equalised, size)[inner].mean()
+        dark = ndimage.black_tophat(equalised, size)[inner].mean()
+        if min(bright, dark) <= 0:
+            return 0.0
+        ratios.append(np.log2(bright / dark))
+    return float(np.mean(ratios))
