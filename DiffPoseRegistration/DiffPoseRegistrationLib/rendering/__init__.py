@@ -1,0 +1,20 @@
+"""Simulated X-rays (DRRs) out of a CT, and how they change with the pose.
+
+``renderer``    the one entry that everybody calls
+``grid``        the volume as the marchers want it: attenuation, 16 bit, zero border, pyramid
+``rays``        camera and pose to ray origins and directions in grid coordinates
+``march_cpu``   the compiled marchers (numba): Joseph's method and the trilinear march
+``march_cuda``  the same source compiled for NVIDIA GPUs
+``siddon``      exact integrals of uniform voxels
+``reference``   the readable torch renderer that the compiled ones are held against
+``backends``    which of them renders
+``structures``  one image for each labelled structure, in one march
+``coverage``    how far each ray runs inside the CT, and whether it meets a cut body
+``autograd``    the compiled marcher inside torch
+``warm_up``     compiling ahead of time
+"""
+
+from .compiled_cache import use_writable_cache
+
+# Before any of the modules below defines a compiled function.
+use_writable_cache()

@@ -1,0 +1,44 @@
+"""Camera and poses to rays, in float64, once per image: the marchers then only add."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..geometry.camera import Camera
+
+
+class RayBundle(NamedTuple):
+    """The rays of ``n`` images that share a camera.
+
+    The ray of pixel (column c, row r) of image m runs from ``origin[m]`` (parameter t = 0, the source)
+    along ``first[m] + c * per_column[m] + r * per_row[m]`` (t = 1, the detector), in grid indices.
+    ``*_ras`` are the same in RAS mm, for lengths and moments.
+    """
+
+    origin: np.ndarray
+    first: np.ndarray
+    per_column: np.ndarray
+    per_row: np.ndarray
+    origin_ras: np.ndarray
+    first_ras: np.ndarray
+    per_column_ras: np.ndarray
+    per_row_ras: np.ndarray
+
+
+def ray_bundle(camera: Camera, poses: np.ndarray, ras_to_grid: np.ndarray) -> RayBundle:
+    """Rays of ``camera`` at ``poses`` [n, 4, 4] (camera to world), in the grid of ``ras_to_grid`` [4, 4]."""
+    poses = np.asarray(poses, dtype=np.float64)
+    corner = camera.pixels_to_camera(np.zeros(2))
+    column = camera.pixels_to_camera(np.array([1.0, 0.0])) - corner
+    row = camera.pixels_to_camera(np.array([0.0, 1.0])) - corner
+    rotation, origin_ras = poses[:, :3, :3], poses[:, :3, 3]
+    directions_ras = [np.ascontiguousarray(rotation @ vector) for vector in (corner, column, row)]
+    linear = ras_to_grid[:3, :3]
+    return RayBundle(
+        origin_ras @ linear.T + ras_to_grid[:3, 3],
+        *(np.ascontiguousarray(vector @ linear.T) for vector in directions_ras),
+        np.ascontiguousarray(origin_ras),
+        *directions_ras,
+    )
