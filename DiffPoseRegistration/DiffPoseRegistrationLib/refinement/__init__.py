@@ -1,0 +1,1 @@
+"""From a pose nearby to the pose: similarity, optimisers, schedule, doubt."""

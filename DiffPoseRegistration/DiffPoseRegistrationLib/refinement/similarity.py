@@ -1,0 +1,213 @@
+"""Normalised cross-correlation over windows, in least-squares form.
+
+For one window let ``u`` and ``v`` be the X-ray and the simulated X-ray, centred and scaled to unit norm
+(with pixel weights). Then ``1/2 |u - v|^2 = 1 - NCC``: correlation is a sum of squares, and with the pose
+Jacobian J of the simulated image (centred to Jc, divided by the image's norm n)
+
+    dv = (Jc - v (v . Jc)) / n                                  derivative of v
+    g  = -dv^T u = -(u . Jc - NCC (v . Jc)) / n                 exact gradient of 1 - NCC
+    A  = dv^T dv = (Jc^T Jc - (v . Jc)^T (v . Jc)) / n^2        Gauss-Newton matrix
+
+One window over the whole image is global NCC; many small ones are the local NCC of DiffPose and xvr.
+A window costs one pass over its pixels: all of the above follow from sums of products.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from .filters import filtered
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Rectangles on an image, with their weights in the objective.
+
+    bounds
+        Array [w, 4], int32: (top, left, bottom, right), bottom and right exclusive.
+    weight
+        Array [w]: share of each in the objective; sums to one.
+    """
+
+    bounds: np.ndarray
+    weight: np.ndarray
+
+
+def sliding_windows(image: np.ndarray, pixel_weight: np.ndarray, side: int, stride: int) -> Windows:
+    """Windows of ``side`` pixels every ``stride`` pixels, weighted by the structure that the X-ray shows there.
+
+    Windows more than half masked are left out. A window's weight is its (weighted) standard deviation,
+    up to the median of all: flat ones hold only noise, and very busy ones must not rule.
+    """
+    rows, columns = image.shape
+    side_r, side_c = min(side, rows), min(side, columns)
+    tops = sorted({*range(0, rows - side_r + 1, stride), rows - side_r})
+    lefts = sorted({*range(0, columns - side_c + 1, stride), columns - side_c})
+    bounds, deviation = [], []
+    for top in tops:
+        for left in lefts:
+            w = pixel_weight[top : top + side_r, left : left + side_c]
+            x = image[top : top + side_r, left : left + side_c]
+            total = float(w.sum())
+            if total < 0.5 * w.size:
+                continue
+            mean = float((w * x).sum()) / total
+            bounds.append((top, left, top + side_r, left + side_c))
+            deviation.append(math.sqrt(float((w * (x - mean) ** 2).sum()) / total))
+    weight = np.array(deviation)
+    if weight.size:
+        weight = np.minimum(weight, np.median(weight))
+    keep = weight > 0
+    bounds_array = np.array(bounds, np.int32).reshape(-1, 4)[keep]
+    weight = weight[keep]
+    return Windows(bounds_array, weight / max(weight.sum(), 1e-12))
+
+
+@njit(parallel=True, fastmath=True, error_model="numpy", boundscheck=False, cache=True)
+def _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, normal):
+    images, windows = drr.shape[0], bounds.shape[0]
+    for job in prange(images * windows):
+        m, k = job // windows, job % windows
+        top, left, bottom, right = bounds[k, 0], bounds[k, 1], bounds[k, 2], bounds[k, 3]
+        sw = sx = si = sxx = sii = sxi = 0.0
+        sj, sxj, sij, sjj = np.zeros(6), np.zeros(6), np.zeros(6), np.zeros((6, 6))
+        for r in range(top, bottom):
+            for c in range(left, right):
+                w = pixel_weight[r, c]
+                if w <= 0:
+                    continue
+                x, i = xray[r, c], drr[m, r, c]
+                wx, wi = w * x, w * i
+                sw += w
+                sx += wx
+                si += wi
+                sxx += wx * x
+                sii += wi * i
+                sxi += wx * i
+                for a in range(6):
+                    ja = jacobian[m, r, c, a]
+                    sj[a] += w * ja
+                    sxj[a] += wx * ja
+                    sij[a] += wi * ja
+                    wja = w * ja
+                    for b in range(a, 6):
+                        sjj[a, b] += wja * jacobian[m, r, c, b]
+        ncc[m, k] = 0.0
+        if sw <= 0:
+            continue
+        vx, vi, vxi = sxx - sx * sx / sw, sii - si * si / sw, sxi - sx * si / sw
+        if vx <= 0 or vi <= 1e-9 * sii:
+            continue  # nothing to correlate with: the window stays at correlation zero, without a pull
+        nx, ni = math.sqrt(vx), math.sqrt(vi)
+        value = vxi / (nx * ni)
+        ncc[m, k] = value
+        for a in range(6):
+            u_j = (sxj[a] - sx * sj[a] / sw) / nx
+            v_j = (sij[a] - si * sj[a] / sw) / ni
+            gradient[m, k, a] = -(u_j - value * v_j) / ni
+        for a in range(6):
+            v_a = (sij[a] - si * sj[a] / sw) / ni
+            for b in range(a, 6):
+                v_b = (sij[b] - si * sj[b] / sw) / ni
+                entry = (sjj[a, b] - sj[a] * sj[b] / sw - v_a * v_b) / vi
+                normal[m, k, a, b] = entry
+                normal[m, k, b, a] = entry
+
+
+def window_terms(
+    xray: np.ndarray, pixel_weight: np.ndarray, drr: np.ndarray, jacobian: np.ndarray, bounds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """NCC [n, w], gradient of ``1 - NCC`` [n, w, 6] and Gauss-Newton matrix [n, w, 6, 6] per window.
+
+    ``xray`` and ``pixel_weight`` [rows, columns]; ``drr`` [n, rows, columns]; ``jacobian``
+    [n, rows, columns, 6]; ``bounds`` [w, 4] as in :class:`Windows`.
+    """
+    n, w = drr.shape[0], bounds.shape[0]
+    ncc, gradient, normal = np.zeros((n, w)), np.zeros((n, w, 6)), np.zeros((n, w, 6, 6))
+    _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, normal)
+    return ncc, gradient, normal
+
+
+class WindowedNCC:
+    """A weighted mixture of windowed NCC at several window sizes on one image scale.
+
+    Parameters
+    ----------
+    xray, pixel_weight
+        The X-ray and the weights of its pixels, [rows, columns], float32.
+    sides
+        Window sides in pixels; 0 stands for the whole image.
+    shares
+        Weight of each side in the mixture.
+    robust_scale
+        A window whose ``1 - NCC`` exceeds this is down-weighted (Geman-McClure): something is in front
+        of it that the CT does not know.
+    image_filter, sigma_px
+        Linear filter applied to both images before they are compared, see :mod:`.filters`. With
+        ``gradient`` and the whole image as window this is gradient NCC (G. Penney et al., "A comparison
+        of similarity measures for use in 2-D-3-D medical image registration", IEEE TMI 17, 1998).
+    """
+
+    def __init__(
+        self,
+        xray: np.ndarray,
+        pixel_weight: np.ndarray,
+        sides: tuple[int, ...] = (0,),
+        shares: tuple[float, ...] = (1.0,),
+        robust_scale: float | None = None,
+        image_filter: str = "none",
+        sigma_px: float = 1.0,
+    ) -> None:
+        self.pixel_weight = np.ascontiguousarray(pixel_weight, dtype=np.float32)
+        self.robust_scale = robust_scale
+        self.image_filter, self.sigma_px = image_filter, sigma_px
+        image = np.ascontiguousarray(xray, dtype=np.float32)
+        channels = filtered(image[None, :, :, None], image_filter, sigma_px)
+        self._xray_channels = [np.ascontiguousarray(c[0, :, :, 0]) for c in channels]
+        bounds, weights, local = [], [], []
+        for side, share in zip(sides, shares):
+            if side == 0:
+                windows = Windows(np.array([[0, 0, *image.shape]], np.int32), np.ones(1))
+            else:
+                windows = sliding_windows(image, self.pixel_weight, side, max(1, side // 2))
+            bounds.append(windows.bounds)
+            weights.append(share * windows.weight)
+            local.append(np.full(len(windows.weight), side > 0))
+        self.bounds = np.ascontiguousarray(np.concatenate(bounds))
+        weight = np.concatenate(weights)
+        self.weight = weight / max(weight.sum(), 1e-12)
+        self._local = np.concatenate(local)
+
+    def terms(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """:func:`window_terms` of the filtered images, averaged over the filter's channels."""
+        if self.image_filter == "none":
+            return window_terms(self._xray_channels[0], self.pixel_weight, drr, jacobian, self.bounds)
+        drr_channels = filtered(drr[..., None], self.image_filter, self.sigma_px)
+        jacobian_channels = filtered(jacobian, self.image_filter, self.sigma_px)
+        parts = [
+            window_terms(x, self.pixel_weight, np.ascontiguousarray(d[..., 0]), j, self.bounds)
+            for x, d, j in zip(self._xray_channels, drr_channels, jacobian_channels)
+        ]
+        ncc, gradient, normal = (sum(p[n] for p in parts) / len(parts) for n in range(3))
+        return ncc, gradient, normal
+
+    def __call__(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cost [n], gradient [n, 6] and Gauss-Newton matrix [n, 6, 6] of images and Jacobians."""
+        ncc, gradient, normal = self.terms(drr, jacobian)
+        loss = 1 - ncc
+        if self.robust_scale is None:
+            cost, slope = loss, np.ones_like(loss)
+        else:
+            # rho(l) = l / (1 + l / s): the identity for small losses, at most s for large ones
+            ratio = np.where(self._local, 1 / (1 + np.maximum(loss, 0) / self.robust_scale), 1.0)
+            cost, slope = loss * ratio, ratio**2
+        weight = self.weight * slope
+        return (
+            (self.weight * cost).sum(axis=1),
+            np.einsum("nw,nwa->na", weight, gradient),
+            np.einsum("nw,nwab->nab", weight, normal),
+        )
