@@ -1,0 +1,141 @@
+"""``jobs list | show | resume | cancel | clean`` as a person types them, and ``--diagnose``."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+from DiffPoseRegistrationLib.errors import InputError
+from DiffPoseRegistrationLib.jobs import events, lock, process
+from DiffPoseRegistrationLib.jobs.command import add_jobs_command, cancel_job, list_jobs, run_job, show_job
+from DiffPoseRegistrationLib.jobs.launcher import State
+from DiffPoseRegistrationLib.jobs.stream import environment_for_worker
+
+
+def _jobs(*arguments) -> int:
+    parser = argparse.ArgumentParser()
+    add_jobs_command(parser.add_subparsers(required=True))
+    options = parser.parse_args(["jobs", *map(str, arguments)])
+    return options.run(options)
+
+
+def _worker(job):
+    return subprocess.Popen(
+        [sys.executable, "-m", "DiffPoseRegistrationLib.jobs", "run", str(job.path), "--tasks", "pretend_tasks"],
+        env=environment_for_worker(),
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_job_from_waiting_to_gone(make_job, place, capsys):
+    job = make_job("prepare", steps=8)
+    assert _jobs("list", place) == 0
+    assert "waiting" in capsys.readouterr().out
+    assert _jobs("resume", job.path, "--tasks", "pretend_tasks") == 0
+    out = capsys.readouterr().out
+    assert "Started (attempt 1)." in out and "8 of 8" in out and "Result: result/sum.txt" in out and "Finished" in out
+    assert _jobs("list", place, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["state"], row["kind"], row["progress"]["done"]) == ("finished", "prepare", 8)
+    assert _jobs("show", job.path) == 0
+    assert "State     finished, 1 attempts" in capsys.readouterr().out
+    with pytest.raises(InputError, match="finished"):
+        run_job(job.path)
+    assert _jobs("cancel", job.path) == 0
+    assert "nobody was working" in capsys.readouterr().out
+    assert _jobs("clean", job.path) == 0
+    assert not job.path.exists()
+    assert _jobs("list", place) == 0
+    assert "no jobs" in capsys.readouterr().out
+    for action in ("show", "resume", "cancel", "clean"):
+        with pytest.raises(InputError):
+            _jobs(action, job.path)
+
+
+def test_resume_says_in_json_and_exit_code_how_it_ended(make_job, capfd):
+    job = make_job(fault="input")
+    assert _jobs("resume", job.path, "--json", "--tasks", "pretend_tasks") == 1
+    seen = [events.parse(text.encode()) for text in capfd.readouterr().out.splitlines()]
+    assert isinstance(seen[0], events.Started) and isinstance(seen[-1], events.Failed)
+    assert show_job(job.path).status.problem.startswith("The CT has only one slice")
+
+
+@pytest.mark.parametrize(("fault", "forced"), [(None, False), ("deaf", True)])
+def test_cancel_reaches_a_worker_that_somebody_else_started(make_job, fault, forced):
+    job = make_job(fault=fault, steps=100_000, step_s=0.01)
+    worker = _worker(job)
+    _until(lambda: job.status().state == "running")
+    if forced:
+        _until(lambda: process.descendants(worker.pid))
+    children = process.descendants(worker.pid)
+    began = time.monotonic()
+    assert cancel_job(job.path, grace_s=0.3 if forced else 5.0) is State.CANCELLED
+    assert time.monotonic() - began < 1.0
+    worker.wait(5)
+    _until(lambda: not any(process.is_alive(pid) for pid in children))
+    assert job.status().state == "cancelled" and not job.stop.exists() and not lock.is_held(job.path)
+    assert events.read(job.path)[-1].forced is forced
+
+
+def test_ctrl_c_in_the_shell_stops_cleanly(make_job):
+    if os.name == "nt":
+        pytest.skip("needs POSIX signals")
+    job = make_job(steps=100_000, step_s=0.01)
+    code = "import sys; from DiffPoseRegistrationLib.jobs.command import run_job; from pathlib import Path; "
+    code += "print(run_job(Path(sys.argv[1]), tasks='pretend_tasks')[0].value)"
+    shell = subprocess.Popen(
+        [sys.executable, "-c", code, str(job.path)], env=environment_for_worker(), stdout=subprocess.PIPE, text=True
+    )
+    _until(lambda: job.status().state == "running")
+    shell.send_signal(2)
+    assert shell.communicate(timeout=5)[0].strip() == "cancelled"
+    worker = _worker(job)  # and the same for a worker without a launcher
+    _until(lambda: job.status().state == "running")
+    worker.send_signal(15)
+    assert worker.wait(5) == 3
+    assert events.read(job.path)[-1].reason == "interrupted"
+
+
+def test_damaged_jobs_are_listed_and_can_be_cleaned(make_job, place):
+    good, bad = make_job(), make_job()
+    (bad.path / "job.json").write_text("{")
+    found = {summary.folder.path: summary.status for summary in list_jobs(place)}
+    assert found[good.path].state == "waiting" and found[bad.path].state == "damaged"
+    assert "damaged" in found[bad.path].problem and not found[bad.path].resumable
+    assert bad.clean() == []
+
+
+def test_diagnose_says_what_this_python_can_do(place, tmp_path):
+    command = [sys.executable, "-m", "DiffPoseRegistrationLib.jobs", "--diagnose"]
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    answer = subprocess.run(
+        [*command, "--json", "--folder", str(blocked)],
+        env=environment_for_worker(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    found = json.loads(answer.stdout)
+    assert answer.returncode == 1  # since the folder is a file
+    assert found["python"]["version"] == platform.python_version()
+    assert os.path.realpath(found["python"]["executable"]) == os.path.realpath(sys.executable)
+    for name in ("numpy", "torch", "numba"):
+        try:
+            expected = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            assert found["packages"][name]["version"] is None
+        else:
+            assert found["packages"][name]["version"].split("+")[0] == expected.split("+")[0]
+    assert found["writable"]["temporary"]["error"] is None and found["writable"]["folder"]["error"]
+    assert any(f"{blocked} cannot be written" in sentence for sentence in found["words"])
+    assert any("GPU" in sentence for sentence in found["words"])
