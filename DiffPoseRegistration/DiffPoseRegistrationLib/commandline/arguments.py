@@ -1,0 +1,155 @@
+"""Options that several commands share, and how they become values."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..geometry.camera import Camera
+    from ..imaging.values import XRay
+
+VIEWS = ("AP", "PA", "LL", "RL")
+_SOURCE_TO_ISOCENTRE_SHARE = 0.7  # of the source-to-detector distance, as on common C-arms
+DEFAULT_CAMERA = {
+    "source_to_detector_mm": 1020.0,
+    "rows": 512,
+    "columns": 512,
+    "pixel_spacing_mm": [0.645, 0.645],
+}
+
+
+def add_ct(parser: argparse.ArgumentParser, *, required: bool = True, help: str | None = None) -> None:
+    parser.add_argument(
+        "--ct",
+        required=required,
+        metavar="CT",
+        help=help or "CT in Hounsfield units: .nrrd, .nii, .nii.gz, .mha, .mhd, or a folder with a DICOM series",
+    )
+
+
+def add_xray(parser: argparse.ArgumentParser, *, required: bool = True, help: str | None = None) -> None:
+    parser.add_argument(
+        "--xray", required=required, metavar="XRAY", help=help or "X-ray: DICOM, .png, .tif, .nrrd, .mha"
+    )
+
+
+def add_xray_reading(parser: argparse.ArgumentParser) -> None:
+    """How to read an X-ray whose file does not say everything, or says it wrongly."""
+    group = parser.add_argument_group("reading the X-ray (each of these wins over what its file says)")
+    add_camera(group)
+    group.add_argument(
+        "--viewed-from",
+        choices=("source", "detector"),
+        help="the side from which the stored image is seen (a C-arm's is usually seen from the detector)",
+    )
+    group.add_argument("--frame", type=int, default=0, metavar="N", help="frame of a cine run, from 0 (default 0)")
+    group.add_argument(
+        "--intensity",
+        choices=("auto", "transmission", "logarithmic"),
+        default="auto",
+        help="what the grey values are: what reached the detector, or its logarithm",
+    )
+    group.add_argument(
+        "--polarity",
+        choices=("auto", "bright-is-air", "bright-is-bone"),
+        default="auto",
+        help="whether air or bone has the large values",
+    )
+
+
+def add_camera(parser: Any) -> None:
+    parser.add_argument(
+        "--camera",
+        metavar="JSON",
+        help="X-ray geometry: a JSON file with source_to_detector_mm, rows, columns, pixel_spacing_mm [row, column], "
+        "or intrinsic_matrix_px; FILE:VIEW for one view of several",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
+    )
+
+
+def add_centre_pose(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where the C-arm stands")
+    choice = group.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--view",
+        choices=VIEWS,
+        default="AP",
+        help="by the beam: AP enters in front, PA at the back, LL / RL on the patient's left / right (default AP)",
+    )
+    choice.add_argument("--centre-pose", metavar="POSE", help="instead of a view: a pose JSON, .h5 or .tfm")
+    group.add_argument(
+        "--source-to-isocentre",
+        type=float,
+        metavar="MM",
+        help="distance from the source to the CT's centre (default: the X-ray's Distance Source to Patient, else "
+        f"{_SOURCE_TO_ISOCENTRE_SHARE:g} of the source-to-detector distance)",
+    )
+
+
+def given_camera(args: argparse.Namespace) -> Camera | None:
+    """The camera of ``--camera``, if any, with ``--viewed-from`` applied."""
+    if args.camera is None:
+        return None
+    from ..imaging.camera_file import read_camera
+
+    camera = read_camera(args.camera)
+    viewed_from = getattr(args, "viewed_from", None)
+    return replace(camera, viewed_from=viewed_from) if viewed_from else camera
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of ``read_xray`` besides the camera."""
+    return {"frame": args.frame, "intensity": args.intensity, "polarity": args.polarity}
+
+
+def reading_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The same options as settings of a job."""
+    camera = given_camera(args)
+    given = {"camera": None if camera is None else camera.to_json(), "viewed_from": args.viewed_from}
+    return {**given, **reading_options(args)}
+
+
+def load_xray(args: argparse.Namespace) -> XRay:
+    """The X-ray of ``--xray`` with every option applied; its warnings go to the terminal."""
+    from ..imaging.xray_reader import read_xray
+
+    xray = read_xray(args.xray, camera=given_camera(args), viewed_from=args.viewed_from, **reading_options(args))
+    for warning in xray.warnings:
+        print(f"Note: {warning}")
+    return xray
+
+
+def source_to_isocentre(args: argparse.Namespace, camera: Camera, xray_path: str | None) -> tuple[float, str]:
+    """The distance in mm and where it comes from."""
+    if args.source_to_isocentre is not None:
+        if not 1 <= args.source_to_isocentre <= 1e5:
+            raise InputError(f"--source-to-isocentre is {args.source_to_isocentre:g}; give a distance in millimetres.")
+        return args.source_to_isocentre, "--source-to-isocentre"
+    distance = _distance_source_to_patient(xray_path) if xray_path else None
+    if distance is not None and distance < camera.source_to_detector_mm:
+        return distance, "Distance Source to Patient (0018,1111)"
+    share = _SOURCE_TO_ISOCENTRE_SHARE
+    return share * camera.source_to_detector_mm, f"{share:g} of the source-to-detector distance, assumed"
+
+
+def _distance_source_to_patient(path: str) -> float | None:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        value = pydicom.dcmread(Path(path), stop_before_pixels=True, specific_tags=["DistanceSourceToPatient"]).get(
+            "DistanceSourceToPatient"
+        )
+        return float(value) if value is not None and float(value) > 0 else None
+    except (InvalidDicomError, OSError, TypeError, ValueError):
+        return None  # a picture, or a tag without a number

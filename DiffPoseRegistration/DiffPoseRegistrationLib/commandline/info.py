@@ -1,0 +1,189 @@
+"""``diffpose info``: what was read from a file, and from which tag."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from . import arguments
+
+if TYPE_CHECKING:
+    from ..geometry.camera import Camera
+
+_TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_VOLUMES = (".nrrd", ".nhdr", ".nii", ".gz", ".mha", ".mhd")
+
+_EPILOG = """examples:
+  diffpose info xray.dcm ct.nrrd model.safetensors pose.h5 camera.json
+  diffpose info --camera rig.json:cam1 cam1.png
+"""
+
+
+def add_command(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "info",
+        help="show what is read from files, and from where",
+        description="Show what is read from CTs, X-rays, cameras, models and poses, and from which tag.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="any file that the other commands take")
+    arguments.add_xray_reading(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Every file is shown; the exit code is 2 if one of them cannot be read."""
+    from .main import INPUT_ERROR, OK
+
+    code = OK
+    for number, name in enumerate(args.files):
+        if number:
+            print()
+        try:
+            lines = _describe(name, args)
+        except InputError as error:
+            lines, code = [f"cannot be used: {error}"], INPUT_ERROR
+        print(f"{name}")
+        for line in lines:
+            print(f"  {line}")
+    return code
+
+
+def _describe(name: str, args: argparse.Namespace) -> list[str]:
+    from ..imaging.camera_file import split_view
+
+    path, view = split_view(name)
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    if suffix == ".json":
+        return _json(name, path, view)
+    if suffix == ".safetensors":
+        return _model(path)
+    if suffix in _TRANSFORMS:
+        return _pose(name)
+    if path.is_dir() or (suffix in _VOLUMES and _is_volume(path)):
+        return _ct(path)
+    return _xray(path, args)
+
+
+def _is_volume(path: Path) -> bool:
+    import SimpleITK as sitk
+
+    from ..imaging.files import call_simpleitk
+
+    def size(paths: list[str]) -> tuple[int, ...]:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(paths[0])
+        reader.ReadImageInformation()
+        return reader.GetSize()
+
+    try:
+        return sum(n > 1 for n in call_simpleitk(size, [path])) > 2
+    except RuntimeError:
+        return True  # the CT reader says what is wrong with it
+
+
+def _ct(path: Path) -> list[str]:
+    import numpy as np
+
+    from ..imaging.ct_reader import read_ct
+
+    ct = read_ct(path)
+    spacing, direction = ct.spacing_mm, ct.ijk_to_ras[:3, :3] / ct.spacing_mm
+    is_oblique = not np.allclose(np.abs(direction).max(axis=0), 1, atol=1e-3)
+    return [
+        f"CT {ct.name}",
+        "size (i, j, k): {} x {} x {} voxels".format(*ct.size_ijk),
+        f"spacing: {spacing[0]:.4g} x {spacing[1]:.4g} x {spacing[2]:.4g} mm" + (", oblique" if is_oblique else ""),
+        f"Hounsfield units: {ct.hounsfield.min():.0f} to {ct.hounsfield.max():.0f}",
+        "centre (RAS): {:.2f}, {:.2f}, {:.2f} mm".format(*ct.centre_ras),
+        f"fingerprint: {ct.fingerprint[:16]}",
+    ]
+
+
+def _xray(path: Path, args: argparse.Namespace) -> list[str]:
+    xray = arguments.load_xray(argparse.Namespace(**{**vars(args), "xray": str(path)}))
+    lines = [f"X-ray {xray.name}", *_camera_lines(xray.camera, xray.provenance)]
+    lines += [f"{key}: {words}" for key, words in xray.provenance.items() if key not in _CAMERA_KEYS]
+    lines.append(f"usable pixels: {xray.mask.mean():.1%}")
+    return lines
+
+
+_CAMERA_KEYS = ("source_to_detector_mm", "pixel_spacing_mm", "principal_point_px", "viewed_from")
+
+
+def _camera_lines(camera: Camera, provenance: dict[str, str] | None = None) -> list[str]:
+    def origin(key: str) -> str:
+        return f"  [{provenance[key]}]" if provenance and key in provenance else ""
+
+    return [
+        f"rows x columns: {camera.rows} x {camera.columns}",
+        f"source to detector: {camera.source_to_detector_mm:.6g} mm{origin('source_to_detector_mm')}",
+        "pixel spacing (row, column): {:.6g} x {:.6g} mm".format(*camera.pixel_spacing_mm) + origin("pixel_spacing_mm"),
+        "principal point (column, row): {:.6g}, {:.6g} px".format(*camera.principal_point_px)
+        + origin("principal_point_px"),
+        f"viewed from: {camera.viewed_from}{origin('viewed_from')}",
+    ]
+
+
+def _pose(name: str) -> list[str]:
+    from ..geometry.angles import positioner_angles
+    from ..imaging.pose_file import read_pose
+
+    pose = read_pose(name)
+    lines = ["pose, camera to world (RAS, mm)"]
+    lines += ["  " + " ".join(f"{value:12.5f}" for value in row) for row in pose]
+    lines.append("positioner angles primary {:.2f}, secondary {:.2f}, roll {:.2f} deg".format(*positioner_angles(pose)))
+    return lines
+
+
+def _json(name: str, path: Path, view: str | None) -> list[str]:
+    from ..imaging.camera_file import read_camera, read_entry, read_views
+    from ..imaging.pose_file import POSE_KEY
+
+    views = read_views(path) if view is None and _has_views(path) else {view or "": None}
+    lines = []
+    for one in views:
+        spec = f"{path}:{one}" if one else name
+        entry, _ = read_entry(spec, "camera or pose")
+        if one:
+            lines.append(f"view {one}")
+        if "camera" in entry or "source_to_detector_mm" in entry or "intrinsic_matrix_px" in entry:
+            lines += ["camera", *_camera_lines(read_camera(spec))]
+        if POSE_KEY in entry:
+            lines += _pose(spec)
+        if entry.get("landmarks_ras_mm") is not None:
+            lines.append(f"{len(entry['landmarks_ras_mm'])} landmarks")
+    if not lines:
+        raise InputError(f"{path} holds neither a camera nor a pose; see 'diffpose register --help'.")
+    return lines
+
+
+def _has_views(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8-sig")).get("views"), dict)
+    except (ValueError, OSError, AttributeError):
+        return False  # the camera reader says what is wrong with it
+
+
+def _model(path: Path) -> list[str]:
+    from ..encoder.model_file import load_model
+    from ..geometry.angles import pose_in_words
+
+    model = load_model(path)
+    pose_range = model.pose_range
+    lines = [
+        f"model for {model.ct_name} (fingerprint {model.ct_fingerprint[:16]})",
+        *_camera_lines(model.camera),
+        f"centre: {pose_in_words(pose_range.centre, pose_range.isocentre)}",
+        "rotation: +-{:g}, +-{:g}, +-{:g} deg (primary, secondary, roll)".format(*pose_range.rotation_deg),
+        "translation: +-{:g}, +-{:g}, +-{:g} mm (across, along the beam, up-down)".format(*pose_range.translation_mm),
+    ]
+    lines += [f"training {key}: {value}" for key, value in model.training.items() if not isinstance(value, list | dict)]
+    return lines

@@ -1,0 +1,70 @@
+"""The headless tool's entry: commands, exit codes, errors as sentences."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..errors import Cancelled, InputError
+from ..jobs.command import add_jobs_command
+from . import evaluate, info, prepare, register, simulate
+
+OK, FAULT, INPUT_ERROR, INTERRUPTED = 0, 1, 2, 130
+
+_DESCRIPTION = """Finds where an X-ray was taken from: 2D/3D registration of X-rays to CT.
+
+The usual order of work:
+  diffpose prepare  --ct CT --xray XRAY --out MODEL.safetensors   once for each patient, minutes
+  diffpose register --ct CT --xray XRAY --model MODEL.safetensors --out DIR   for each X-ray, seconds
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 2 an input is wrong (one sentence on stderr), 1 a
+    fault of the program (one sentence with the path of a log), 130 interrupted."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    return run_guarded(lambda: args.run(args) or OK)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="diffpose", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"diffpose {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (simulate, prepare, register, evaluate, info):
+        command.add_command(subparsers)
+    add_jobs_command(subparsers)
+    return parser
+
+
+def run_guarded(work: Callable[[], int]) -> int:
+    """Call ``work`` and turn what it raises into an exit code and one sentence on stderr."""
+    try:
+        return work()
+    except InputError as error:
+        print(f"diffpose: {error}", file=sys.stderr)
+        return INPUT_ERROR
+    except (KeyboardInterrupt, Cancelled):
+        print("diffpose: stopped; nothing half-written was left behind.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output (head, less) went away
+        sys.stderr.close()
+        return OK
+    except Exception as error:
+        log = Path(tempfile.gettempdir()) / f"diffpose-fault-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        log.write_text(f"diffpose {__version__}\n{sys.argv}\n{traceback.format_exc()}", encoding="utf-8")
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"diffpose: the program failed ({what}); please report it with {log}", file=sys.stderr)
+        return FAULT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+"""Whole tasks as jobs: what the worker process runs.
+
+Inputs are paths; everything else is a setting. A camera is a table as in ``Camera.to_json``, a pose
+[4, 4] is camera to world in RAS millimetres; settings in brackets may be left out.
+
+simulate
+    Input ``ct``. Settings ``camera``, ``camera_to_world_ras_mm`` (one pose, or a list of them); [``photons``,
+    ``blur_px``, ``scatter``, ``seed``]. Results: ``xray.nrrd`` and ``camera.json``; of a list, folders
+    ``case-0000`` ... with ``xray.nrrd`` and ``truth.json`` each, as ``evaluate`` takes them.
+prepare
+    Input ``ct``. Settings ``camera``, ``centre_camera_to_world_ras_mm``, ``rotation_deg`` [3] (primary, secondary,
+    roll), ``translation_mm`` [3] (across, along the beam, up-down); [``minutes``, or ``steps`` for a training that
+    is repeatable to the bit; ``seed``, ``device``, ``checkpoint_seconds``]. Result: ``model.safetensors``.
+    Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
+register
+    Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
+    ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``; ``truth``;
+    ``pictures``, ``preview_px``]. Results: ``result.json``, ``pose.h5`` and, unless ``pictures`` is false,
+    ``overlay.png``. Preview: ``preview.npy``, the simulated X-ray at the current pose, ``preview_px`` (default 0:
+    none) pixels on its longer side. The pose travels with the progress as ``camera_to_world_ras_mm``.
+evaluate
+    Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
+    ``seed``, ``device``, and those for reading X-rays as above]. Results: ``trials.csv``, ``summary.json``.
+    Resumable.
+
+A warm worker keeps the CT with its renderer and the model for the next job, see :class:`~.kept.KeptFiles`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry.pose_range import PoseRange
+from ..imaging.ct_reader import read_ct
+from ..imaging.values import CTVolume, XRay
+from ..imaging.xray_reader import read_xray
+from .kept import KeptFiles
+from .result_file import described_input
+from .task_settings import TaskSettings, required_input
+
+if TYPE_CHECKING:
+    from ..encoder.model_file import PreparedModel
+    from ..encoder.training import TrainingProgress
+    from ..geometry.camera import Camera
+    from ..jobs.context import JobContext
+    from ..rendering.renderer import Renderer
+
+Inputs = Mapping[str, Any]
+Task = Callable[[Inputs, TaskSettings, "JobContext"], "dict[str, Any] | None"]
+
+_READING = ("frame", "intensity", "polarity")
+
+
+def run_task(kind: str, inputs: Inputs, settings: Mapping[str, Any], context: JobContext) -> dict[str, Any] | None:
+    """Do the task ``kind``; results go into ``context.result_folder``. What is returned becomes ``result.json``.
+
+    Raises
+    ------
+    InputError
+        If an input or a setting is missing or cannot be used.
+    Cancelled
+        If the job is to stop; what was reached is kept for resuming.
+    """
+    task = _TASKS.get(kind)
+    if task is None:
+        raise InputError(f"A job of kind {kind!r} cannot be run; choose one of {', '.join(_TASKS)}.")
+    return task(inputs, TaskSettings(settings), context)
+
+
+def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from .simulate import simulate_xray
+
+    camera, poses = settings.camera("camera"), settings.poses("camera_to_world_ras_mm")
+    options = settings.given("photons", "blur_px", "scatter")
+    seed = settings.whole("seed", 0, 2**32 - 1, 0)
+    _tell_unknown(settings, context)
+    context.progress(0, 1, {"text": "reading the CT"})
+    ct = _ct(inputs, context)
+    if poses.ndim == 2:
+        context.raise_if_cancelled()
+        context.progress(0.5, 1, {"text": "simulating"})
+        image = simulate_xray(ct, camera, poses, seed=seed, **options)
+        _write_simulated(context.result_folder, "camera.json", image, camera, poses, {})
+        context.progress(1, 1)
+        return {"camera": camera.to_json(), "camera_to_world_ras_mm": poses.tolist()}
+    for number, pose in enumerate(poses):
+        context.raise_if_cancelled()
+        context.progress(number, len(poses), {"text": f"X-ray {number + 1} of {len(poses)}"})
+        folder = context.result_folder / f"case-{number:04d}"
+        if (folder / "truth.json").is_file():  # of an attempt that was stopped
+            continue
+        folder.mkdir(exist_ok=True)
+        image = simulate_xray(ct, camera, pose, seed=seed + number, **options)
+        _write_simulated(folder, "truth.json", image, camera, pose, {"ct": ct.name, "image": "xray.nrrd"})
+    context.progress(len(poses), len(poses))
+    return {"camera": camera.to_json(), "cases": len(poses)}
+
+
+def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from ..encoder.model_file import save_model
+    from .prepare import prepare
+
+    camera, centre = settings.camera("camera"), settings.pose("centre_camera_to_world_ras_mm")
+    rotation, translation = (settings.numbers(name, 3, 0, most) for name, most in _HALF_RANGES.items())
+    options = {
+        "minutes": settings.number("minutes", 1e-3, 1440, 2.0),
+        "steps": settings.whole("steps", 1, 10**9, None),
+        "seed": settings.whole("seed", 0, 2**32 - 1, 0),
+        "checkpoint_seconds": settings.number("checkpoint_seconds", 0, 3600, None),
+        **settings.given("device"),
+    }
+    _tell_unknown(settings, context)
+    context.progress(0, 1, {"text": "reading the CT"})
+    ct = _ct(inputs, context)
+    model = prepare(
+        ct,
+        camera,
+        PoseRange(centre, ct.centre_ras, rotation, translation),
+        progress=_progress_of(context),
+        watch=_curve_of(context),
+        cancelled=context.cancelled,
+        checkpoints=context.checkpoints,
+        **options,
+    )
+    save_model(model, context.result_folder / "model.safetensors")
+    return {"ct": ct.name, "ct_fingerprint": ct.fingerprint, "training": model.training}
+
+
+_HALF_RANGES = {"rotation_deg": 180.0, "translation_mm": 2000.0}
+
+
+def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> None:
+    from .register import register
+    from .result_file import write_result
+
+    began = time.perf_counter()
+    ct_path, xray_path = required_input(inputs, "ct"), required_input(inputs, "xray")
+    initial, truth = settings.pose("initial_camera_to_world_ras_mm", None), settings.truth("truth")
+    pictures, preview_px = settings.yes("pictures", True), settings.whole("preview_px", 0, 1024, 0)
+    options = settings.given("method", "device")
+    reading = _reading(settings)
+    _tell_unknown(settings, context)
+    context.progress(0, 1, {"text": "reading"})
+    ct = _ct(inputs, context)
+    xray = read_xray(xray_path, **reading)
+    for sentence in xray.warnings:
+        context.warning(sentence)
+    model = _model(inputs["model"], context) if inputs.get("model") else None
+    renderer = _renderer(ct, context)
+    reading_seconds = time.perf_counter() - began
+
+    def watch(stage: str, pose: np.ndarray, _cost: float) -> None:
+        context.note({"camera_to_world_ras_mm": pose})
+        if stage == "start":  # always shown, however fast the refinement then is
+            context.progress(0.15, 1.0)
+            context.flush()
+        if preview_px:
+            context.preview(lambda file: np.save(file, _preview_drr(renderer, xray, pose, preview_px)))
+
+    result = register(
+        ct,
+        xray,
+        model=model,
+        initial=initial,
+        progress=_progress_of(context),
+        cancelled=context.cancelled,
+        renderer=renderer,
+        watch=watch,
+        pictures=pictures,
+        **options,
+    )
+    result.seconds = {"reading": reading_seconds, **result.seconds}
+    kept = KeptFiles(context.cache)
+    described = {
+        role: kept.of(f"description of {role}", path, described_input)
+        for role, path in (("ct", ct_path), ("xray", xray_path), ("model", inputs.get("model")))
+        if path is not None
+    }
+    write_result(context.result_folder, result, ct, xray, inputs=described, truth=truth)
+
+
+def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from .evaluate import evaluate
+
+    reading = _reading(settings)
+    options = {
+        "perturb": settings.numbers("perturb", 2, 0, 2000, None),
+        "starts": settings.whole("starts", 1, 10**6, 1),
+        "seed": settings.whole("seed", 0, 2**32 - 1, 0),
+        "camera": reading.pop("camera"),
+        "viewed_from": reading.pop("viewed_from"),
+        **settings.given("device"),
+    }
+    _tell_unknown(settings, context)
+    return evaluate(
+        required_input(inputs, "ct"),
+        required_input(inputs, "cases"),
+        context.result_folder,
+        models=[_load_model(path) for path in inputs.get("models") or []],
+        xray_options=reading,
+        progress=_progress_of(context),
+        cancelled=context.cancelled,
+        say=context.warning,
+        checkpoints=context.checkpoints,
+        **options,
+    )
+
+
+_TASKS: dict[str, Task] = {
+    "simulate": _simulate,
+    "prepare": _prepare,
+    "register": _register,
+    "evaluate": _evaluate,
+}
+
+
+def _ct(inputs: Inputs, context: JobContext) -> CTVolume:
+    return KeptFiles(context.cache).of("ct", Path(required_input(inputs, "ct")), read_ct)
+
+
+def _model(path: Path, context: JobContext) -> PreparedModel:
+    return KeptFiles(context.cache).of("model", path, _load_model)
+
+
+def _load_model(path: Path) -> PreparedModel:
+    from ..encoder.model_file import load_model
+
+    return load_model(path)
+
+
+def _renderer(ct: CTVolume, context: JobContext) -> Renderer:
+    """The renderer of the CT that is kept; another file with the very same CT shares it."""
+    from .register import renderer_for
+
+    kept = context.cache.get("renderer")
+    if kept is None or kept[0] != ct.fingerprint:
+        context.cache.pop("renderer", None)
+        kept = context.cache["renderer"] = (ct.fingerprint, renderer_for(ct))
+    return kept[1]
+
+
+def _reading(settings: TaskSettings) -> dict[str, Any]:
+    """Keyword arguments of ``read_xray``."""
+    viewed_from = settings.text("viewed_from", None)
+    return {"camera": settings.camera("camera", None), "viewed_from": viewed_from, **settings.given(*_READING)}
+
+
+def _write_simulated(
+    folder: Path, name: str, image: np.ndarray, camera: Camera, pose: np.ndarray, also: dict[str, Any]
+) -> None:
+    """The picture as ``xray.nrrd`` and then, as ``name``, what is known of it."""
+    import SimpleITK as sitk
+
+    from ..imaging.files import write_whole
+    from .result_file import write_json
+
+    write_whole(folder / "xray.nrrd", lambda made: sitk.WriteImage(sitk.GetImageFromArray(image), str(made)))
+    write_json(folder / name, {**also, "camera": camera.to_json(), "camera_to_world_ras_mm": pose})
+
+
+def _preview_drr(renderer: Renderer, xray: XRay, pose: np.ndarray, side: int) -> np.ndarray:
+    """Line integrals [rows, columns], float32, at most ``side`` pixels a side."""
+    factor = min(side / max(xray.camera.rows, xray.camera.columns), 1.0)
+    small = xray.camera.resampled(max(round(xray.camera.rows * factor), 1), max(round(xray.camera.columns * factor), 1))
+    distance = float(np.linalg.norm(pose[:3, 3] - renderer.isocentre))
+    return renderer.render(small, pose, renderer.level_for(small, distance, 1.5))
+
+
+def _tell_unknown(settings: TaskSettings, context: JobContext) -> None:
+    for name in settings.unknown():
+        context.warning(f"The job's setting '{name}' is not known and was left out.")
+
+
+def _progress_of(context: JobContext) -> Callable[[float, str, float | None], None]:
+    """The workflow's progress as the job's: its line of text travels among the metrics."""
+
+    def progress(done: float, text: str, _remaining: float | None) -> None:
+        context.progress(min(max(done, 0.0), 1.0), 1.0, {"text": text})
+
+    return progress
+
+
+def _curve_of(context: JobContext) -> Callable[[TrainingProgress], None]:
+    """The training's numbers among the metrics, and the curve of its errors as the preview."""
+    shown = 0
+
+    def watch(state: TrainingProgress) -> None:
+        nonlocal shown
+        context.note(
+            {
+                "images": state.images,
+                "loss": state.loss,
+                "median_error_mm": state.median_error_mm,
+                "percentile95_error_mm": state.percentile95_error_mm,
+            }
+        )
+        if len(state.curve) > shown and context.preview(_as_json(state), "preview.json"):
+            shown = len(state.curve)
+
+    return watch
+
+
+def _as_json(state: TrainingProgress) -> bytes:
+    names = ("seconds", "images", "median_mm", "percentile95_mm")
+    return json.dumps({name: [getattr(point, name) for point in state.curve] for name in names}).encode()

@@ -1,0 +1,137 @@
+"""Evaluation: errors against hand-computed ones, statistics, independence of the order of cases."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from DiffPoseRegistrationLib.commandline.main import main
+from DiffPoseRegistrationLib.errors import InputError
+from DiffPoseRegistrationLib.workflow.evaluate import evaluate, find_cases, summarise, table
+from stand_ins import Result, install_register
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """Two cases of one generated patient and one of another CT."""
+    folder = tmp_path_factory.mktemp("cases")
+    camera = {"source_to_detector_mm": 1000, "rows": 64, "columns": 64, "pixel_spacing_mm": [5.0, 5.0]}
+    (folder / "camera.json").write_text(json.dumps(camera), encoding="utf-8")
+    for name, seed in (("one", 1), ("two", 2), ("other", 3)):
+        options = ["--camera", str(folder / "camera.json"), "--random", "5", "5", "--seed", str(seed)]
+        assert main(["simulate", "--phantom", "0", *options, "--out", str(folder / name)]) == 0
+    truth = json.loads((folder / "other" / "truth.json").read_text(encoding="utf-8"))
+    (folder / "other" / "truth.json").write_text(json.dumps({**truth, "ct": "another.nrrd"}), encoding="utf-8")
+    return folder
+
+
+def _shifted_by(millimetres):
+    """A registration that ends with the patient this far from the truth in the camera's frame, wherever it
+    starts; it knows the truth from the case's own X-ray name."""
+
+    def install(monkeypatch, cases):
+        poses = [np.array(case.truth.camera_to_world) for case in cases]
+        calls = []
+
+        def register(ct, xray, *, model=None, initial=None, **_):
+            calls.append(initial)
+            truth = min(poses, key=lambda pose: np.abs(pose - initial).sum())
+            found = truth.copy()
+            found[:3, 3] += millimetres * truth[:3, 0]  # along the camera's x: in plane
+            return Result(found, initial)
+
+        install_register(monkeypatch, register)
+        return calls
+
+    return install
+
+
+def test_rows_and_summary(cases, tmp_path, monkeypatch):
+    folders = [cases / "one", cases / "two"]
+    _shifted_by(1.5)(monkeypatch, find_cases(folders))
+    lines = []
+    summary = evaluate(cases / "one" / "ct.nrrd", folders, tmp_path, perturb=(1, 1), starts=3, say=lines.append)
+    assert lines == []
+    with (tmp_path / "trials.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6
+    # A shift of the camera by 1.5 mm across the beam moves every landmark by 1.5 mm across the beam.
+    for row in rows:
+        assert float(row["tre_mm"]) == pytest.approx(1.5)
+        assert float(row["in_plane_mm"]) == pytest.approx(1.5)
+        assert float(row["depth_mm"]) == pytest.approx(0, abs=1e-9)
+        assert float(row["rotation_deg"]) == pytest.approx(0, abs=1e-5)
+        assert 0 < float(row["initial_tre_mm"]) < 10
+    overall = summary["overall"]
+    assert overall["success_1mm"] == 0 and overall["success_2mm"] == 1 and overall["gross_10mm"] == 0
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["overall"] == overall
+    assert "all" in table(summary)
+
+
+def test_misposed_control_fails(cases, tmp_path, monkeypatch):
+    _shifted_by(25.0)(monkeypatch, find_cases([cases / "one"]))
+    summary = evaluate(cases / "one" / "ct.nrrd", [cases / "one"], tmp_path, perturb=(1, 1))
+    assert summary["overall"]["success_2mm"] == 0 and summary["overall"]["gross_10mm"] == 1
+
+
+def test_starts_do_not_depend_on_the_order_of_cases(cases, tmp_path, monkeypatch):
+    folders = [cases / "one", cases / "two"]
+    calls = _shifted_by(0.0)(monkeypatch, find_cases(folders))
+    ct = cases / "one" / "ct.nrrd"
+    evaluate(ct, folders, tmp_path, perturb=(15, 30), starts=2, seed=4)
+    evaluate(ct, folders[::-1], tmp_path, perturb=(15, 30), starts=2, seed=4)
+    evaluate(ct, folders, tmp_path, perturb=(15, 30), starts=2, seed=5)
+    first, second, third = calls[:4], calls[4:8], calls[8:]
+    np.testing.assert_array_equal(first, second[2:] + second[:2])
+    assert all(np.abs(a - b).max() > 0.1 for a, b in zip(first, third))
+
+
+def test_cases_of_another_ct_are_left_out_aloud(cases, tmp_path, monkeypatch):
+    _shifted_by(0.0)(monkeypatch, find_cases([cases / "one"]))
+    lines = []
+    ct = cases / "one" / "ct.nrrd"
+    summary = evaluate(ct, [cases / "other", cases / "one"], tmp_path, perturb=(1, 1), say=lines.append)
+    assert summary["overall"]["trials"] == 1
+    assert "another.nrrd" in lines[0]
+    with pytest.raises(InputError, match=r"None of the cases belongs to .* another.nrrd"):
+        evaluate(ct, [cases / "other"], tmp_path, perturb=(1, 1))
+
+
+def test_a_folder_of_cts_gives_each_case_its_own(cases, tmp_path, monkeypatch):
+    _shifted_by(0.0)(monkeypatch, find_cases([cases / "one"]))
+    lines = []
+    summary = evaluate(cases / "one", [cases / "one", cases / "other"], tmp_path, perturb=(1, 1), say=lines.append)
+    assert list(summary["by_ct"]) == ["ct.nrrd"] and len(lines) == 1
+
+
+def test_a_case_that_cannot_be_registered_is_a_failure(cases, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise InputError("nothing to see")
+
+    install_register(monkeypatch, refuse)
+    summary = evaluate(cases / "one" / "ct.nrrd", [cases / "one"], tmp_path, perturb=(1, 1))
+    assert summary["overall"]["failed"] == 1 and summary["overall"]["gross_10mm"] == 1
+    assert "nothing to see" in (tmp_path / "trials.csv").read_text(encoding="utf-8")
+    assert "no pose" in table(summary)
+
+
+def test_statistics_by_hand():
+    rows = [
+        {
+            "ct": "a", "case": str(n), "tre_mm": tre, "projection_error_mm": 1.0, "rotation_deg": 1.0,
+            "in_plane_mm": 1.0, "depth_mm": 1.0, "seconds": 1.0, "verdict": verdict,
+        }
+        for n, (tre, verdict) in enumerate([(0.5, "accept"), (1.5, "accept"), (3.0, "check"), (20.0, "reject")])
+    ]  # fmt: skip
+    overall = summarise(rows)["overall"]
+    assert overall["tre_mm"]["median"] == 2.25
+    assert (overall["success_1mm"], overall["success_2mm"], overall["gross_10mm"]) == (0.25, 0.5, 0.25)
+    assert overall["verdicts"]["accept"] == {"trials": 2, "below_2mm": 2, "above_10mm": 0}
+    assert overall["verdicts"]["reject"] == {"trials": 1, "below_2mm": 0, "above_10mm": 1}
+
+
+def test_views_of_the_wrist_are_cases_of_their_own(shared):
+    cases = find_cases([shared / "data" / "wrist"])
+    assert [case.name for case in cases] == ["wrist:cam1", "wrist:cam2"]
+    assert [case.image.name for case in cases] == ["xray_cam1.png", "xray_cam2.png"]
+    assert {case.ct_name for case in cases} == {"radius.nrrd"}
