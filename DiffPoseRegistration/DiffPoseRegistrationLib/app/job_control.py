@@ -1,0 +1,172 @@
+"""Jobs from inside Slicer: input files written in a thread, the worker followed by a timer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from ..errors import InputError
+from ..jobs.folder import JobFolder, make_job_folder
+from ..jobs.launcher import JobLauncher, State
+from ..jobs.worker import TASKS_MODULE
+from .signal import Signal
+
+_log = logging.getLogger(__name__)
+_INTERVAL_MS = 40
+
+# Writes the job's own input files into the folder it is given; returns (inputs, settings) of the job.
+MakeInputs = Callable[[Path], tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+def worker_python() -> list[str]:
+    """The command that starts Python for a worker: PythonSlicer in Slicer, else this Python."""
+    found = shutil.which("PythonSlicer")
+    return [found] if found else [sys.executable]
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment for that Python: PythonSlicer sets up Slicer's paths again by itself."""
+    return slicer.util.startupEnvironment() if shutil.which("PythonSlicer") else dict(os.environ)
+
+
+def jobs_place() -> Path | None:
+    """Where job folders go: beside the saved scene; None: a private temporary folder."""
+    url = slicer.mrmlScene.GetURL()
+    return Path(url).parent / "DiffPose" if url and Path(url).is_file() else None
+
+
+class JobControl:
+    """One job at a time.
+
+    stateChanged(State), eventHappened(Event), failed(str)
+        Signals; all come from the Qt event loop (or from inside :meth:`wait`).
+    """
+
+    def __init__(self, python: list[str] | None = None, tasks: str = TASKS_MODULE) -> None:
+        self.stateChanged, self.eventHappened = Signal(), Signal()
+        self.kind = ""
+        self.folder: JobFolder | None = None
+        self.problem = ""
+        self._launcher = JobLauncher(
+            python or worker_python(),
+            environment=worker_environment(),
+            warm=True,
+            on_state=self._on_state,
+            on_event=self.eventHappened.emit,
+            on_output=lambda text: _log.debug("worker: %s", text),
+            tasks=tasks,
+        )
+        self._writer: threading.Thread | None = None
+        self._written: Exception | bool | None = None
+        self._state = State.IDLE
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_INTERVAL_MS)
+        self._timer.connect("timeout()", self.poll)
+
+    @property
+    def state(self) -> State:
+        """Where the job stands."""
+        return self._state
+
+    def start(self, kind: str, make_inputs: MakeInputs) -> JobFolder:
+        """Make a job folder, let ``make_inputs`` fill it in a thread, then start the worker.
+
+        Raises
+        ------
+        InputError
+            If a job is under way or no folder can be made.
+        """
+        if self._state.is_busy:
+            raise InputError(_("A job is still running; cancel it or wait for it before starting another."))
+        folder = make_job_folder(kind, jobs_place())
+        self.kind, self.folder, self.problem, self._written = kind, folder, "", None
+
+        def write() -> None:
+            try:
+                folder.input.mkdir()
+                inputs, settings = make_inputs(folder.input)
+                folder.describe(kind, inputs, settings)
+                self._written = True
+            except Exception as error:
+                self._written = error
+
+        self._enter(State.STARTING)
+        self._writer = threading.Thread(target=write, name="job-inputs", daemon=True)
+        self._writer.start()
+        self._timer.start()
+        return folder
+
+    def cancel(self) -> None:
+        """Ask the job to stop; does nothing if none runs."""
+        if not self._state.is_busy or self._state is State.CANCELLING:
+            return
+        if self._writer is not None:
+            self._enter(State.CANCELLING)
+        else:
+            self._launcher.cancel()
+
+    def poll(self) -> None:
+        """Move on: called by the timer."""
+        if self._writer is not None:
+            if self._written is None:
+                return
+            self._writer = None
+            if self._state is State.CANCELLING:
+                self._enter(State.CANCELLED)
+            elif self._written is True:
+                try:
+                    self._launcher.start(self.folder.path)
+                except InputError as error:
+                    self._fail(error)
+            else:
+                self._fail(self._written)
+        self._launcher.drain()
+        if not self._state.is_busy:
+            self._timer.stop()
+
+    def wait(self, timeout_s: float | None = None) -> State:
+        """Keep Slicer alive until the job is over; returns the state."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._state.is_busy and (deadline is None or time.monotonic() < deadline):
+            self.poll()
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        return self._state
+
+    def close(self) -> None:
+        """The panel goes: nothing is called any more and the worker ends."""
+        self._timer.stop()
+        self._launcher.close()
+        self.stateChanged, self.eventHappened = Signal(), Signal()
+
+    def _on_state(self, state: State) -> None:
+        if state is State.FAILED:
+            event = self._launcher.last_event
+            self.problem = " ".join(t for t in (getattr(event, "error", ""), getattr(event, "hint", "")) if t)
+        # The launcher begins anew when the inputs are written; for the person the job has begun before.
+        if not (state is State.STARTING and self._state is State.STARTING):
+            self._enter(state)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, InputError):
+            self.problem = str(error)
+        else:
+            _log.error("The job's inputs could not be written.", exc_info=error)
+            self.problem = _("The job's files could not be written ({error}).").format(error=error)
+        self._enter(State.FAILED)
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self.stateChanged.emit(state)

@@ -1,0 +1,1 @@
+"""The panel, a file for each of its sections."""

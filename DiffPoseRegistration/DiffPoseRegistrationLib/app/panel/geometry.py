@@ -1,0 +1,145 @@
+"""Section 2: the geometry of the selected X-ray, with where each number came from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from ...geometry.camera import VIEWED_FROM, Camera
+from .. import dicom_geometry, xray_node
+from ..readiness import why_no_xray
+from .section import Section, set_enabled
+
+_SPIN_BOXES = (
+    "sourceDetectorSpinBox",
+    "rowSpacingSpinBox",
+    "columnSpacingSpinBox",
+    "principalColumnSpinBox",
+    "principalRowSpinBox",
+)
+
+
+class GeometrySection(Section):
+    """Fields for the camera; what is typed wins over what was read."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        for text in (_("the source"), _("the detector")):
+            self.ui.viewedFromComboBox.addItem(text)
+        for text in (_("Automatic"), _("Air (bone is dark)"), _("Bone (air is dark)")):
+            self.ui.polarityComboBox.addItem(text)
+        self._showing = False
+        self._typed: tuple | None = None
+        for name in _SPIN_BOXES:
+            getattr(self.ui, name).keyboardTracking = False
+            getattr(self.ui, name).connect("valueChanged(double)", self._on_typed)
+        self.ui.viewedFromComboBox.connect("currentIndexChanged(int)", self._on_typed)
+        self.ui.polarityComboBox.connect("currentIndexChanged(int)", self.guarded(self._on_polarity))
+        self.ui.readDicomButton.connect("clicked()", self.guarded(self._read_dicom))
+        self.ui.readCameraButton.connect("clicked()", self.guarded(self._read_camera))
+        self._tips = {n: getattr(self.ui, n).toolTip for n in ("readDicomButton", "readCameraButton")}
+
+    def update(self) -> None:
+        xray = self.parameters.xray
+        reason = ""
+        try:
+            xray_node.require_xray(xray)
+        except InputError as error:
+            reason = str(error)
+        for name in (*_SPIN_BOXES, "viewedFromComboBox", "polarityComboBox"):
+            getattr(self.ui, name).enabled = not reason
+        for name, tip in self._tips.items():
+            set_enabled(getattr(self.ui, name), reason, tip)
+        if reason:
+            self.ui.geometryLabel.text = reason
+            return
+        camera = xray_node.camera_of(xray)
+        self._showing = True
+        try:
+            if camera is not None:
+                row, column = camera.pixel_spacing_mm
+                values = (camera.source_to_detector_mm, row, column, *camera.principal_point_px)
+                self.ui.viewedFromComboBox.currentIndex = VIEWED_FROM.index(camera.viewed_from)
+            elif self._typed is not None and self._typed[0] == xray.GetID():
+                values = self._typed[1]
+            else:
+                rows, columns = xray_node.pixels(xray).shape
+                values = (0.0, 0.0, 0.0, (columns - 1) / 2, (rows - 1) / 2)
+            for name, value in zip(_SPIN_BOXES, values):
+                getattr(self.ui, name).value = value
+            self.ui.polarityComboBox.currentIndex = xray_node.POLARITIES.index(xray_node.polarity_of(xray))
+        finally:
+            self._showing = False
+        provenance = xray_node.provenance_of(xray)
+        if camera is None:
+            self.ui.geometryLabel.text = why_no_xray(self.parameters)
+        elif provenance:
+            origins = sorted(set(provenance.values()))
+            self.ui.geometryLabel.text = _("Geometry from: {origins}.").format(origins="; ".join(origins))
+        else:
+            self.ui.geometryLabel.text = ""
+
+    def _on_typed(self, _value) -> None:
+        if self._showing or self.parameters is None:
+            return
+        self.guarded(self._take_typed)()
+
+    def _take_typed(self) -> None:
+        xray = self.parameters.xray
+        values = tuple(getattr(self.ui, name).value for name in _SPIN_BOXES)
+        self._typed = (xray.GetID(), values)
+        distance, row, column, c0, r0 = values
+        if not (distance and row and column):
+            return  # still being typed; the label says what is missing
+        rows, columns = xray_node.pixels(xray).shape
+        viewed_from = VIEWED_FROM[self.ui.viewedFromComboBox.currentIndex]
+        camera = Camera(distance, rows, columns, (row, column), (c0, r0), viewed_from)
+        before = xray_node.camera_of(xray)
+        # The spin boxes round; what was read stays exact until a person types another value.
+        if before is not None and _is_close(before, camera):
+            camera = replace(before, viewed_from=viewed_from)
+            if camera == before:
+                return
+        xray_node.set_camera(xray, camera, dict.fromkeys(("source_to_detector_mm",), _("typed")))
+        self.panel.geometry_changed()
+
+    def _on_polarity(self) -> None:
+        if not self._showing and self.parameters.xray is not None:
+            xray_node.set_polarity(self.parameters.xray, xray_node.POLARITIES[self.ui.polarityComboBox.currentIndex])
+            self.panel.geometry_changed()
+
+    def _read_dicom(self) -> None:
+        xray = self.parameters.xray
+        path = dicom_geometry.file_of(xray)
+        if path is None:
+            chosen = qt.QFileDialog.getOpenFileName(
+                slicer.util.mainWindow(), _("DICOM file of {name}").format(name=xray.GetName()), "", "*"
+            )
+            if not chosen:
+                return
+            path = Path(chosen)
+        camera, provenance = dicom_geometry.read_geometry(path, *xray_node.pixels(xray).shape)
+        xray_node.set_camera(xray, camera, provenance)
+        self.panel.geometry_changed()
+
+    def _read_camera(self) -> None:
+        from ...imaging.camera_file import read_camera  # brings SimpleITK, which the panel need not wait for
+
+        chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("X-ray geometry"), "", "JSON (*.json)")
+        if chosen:
+            path = Path(chosen)
+            xray_node.set_camera(self.parameters.xray, read_camera(path), {"source_to_detector_mm": path.name})
+            self.panel.geometry_changed()
+
+
+def _is_close(a: Camera, b: Camera) -> bool:
+    def numbers(camera: Camera) -> tuple[float, ...]:
+        return (camera.source_to_detector_mm, *camera.pixel_spacing_mm, *camera.principal_point_px)
+
+    tolerances = (0.006, 0.00006, 0.00006, 0.006, 0.006)
+    return all(abs(x - y) < t for x, y, t in zip(numbers(a), numbers(b), tolerances))

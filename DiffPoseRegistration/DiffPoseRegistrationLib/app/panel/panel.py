@@ -1,0 +1,257 @@
+"""The panel as a whole: sections, parameter node, and what happens when the scene or a job changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+
+from ...jobs import events
+from ...jobs.launcher import State
+from .. import xray_node
+from ..logic import RegistrationLogic
+from ..parameters import DiffPoseRegistrationParameterNode
+from .environment import EnvironmentSection
+from .geometry import GeometrySection
+from .inputs import InputsSection
+from .prepare import PrepareSection
+from .register import RegisterSection
+from .result import ResultSection
+
+_log = logging.getLogger(__name__)
+_DRAW_INTERVAL_MS = 100
+_FINE_AFTER_MS = 350  # without a change
+_COARSE_PX, _FINE_PX = 112, 224
+_ASK_INTERVAL_MS = 200
+
+
+class Panel:
+    """Connects the widgets in ``ui`` with the scene and ``logic``.
+
+    Everything shown follows from the parameter node, the scene and the job: each change asks for one
+    :meth:`update` and one redraw, at most ten a second.
+    """
+
+    def __init__(self, ui, logic: RegistrationLogic, get_parameters: Callable, requirements: Path) -> None:
+        self.ui = ui
+        self.logic = logic
+        self.requirements = requirements
+        self.parameters: DiffPoseRegistrationParameterNode | None = None
+        self.progress: events.Progress | None = None
+        self._get_parameters = get_parameters
+        self._gui_tag: int | None = None
+        self._observed: list[tuple[object, int]] = []
+        self._pose_observed: list[tuple[object, int]] = []
+        self._asking: list[Callable[[], None]] = []
+        self._is_updating = False
+        self._shown_pose: tuple[str, str] | None = None
+        self._inputs = InputsSection(self)
+        self._geometry = GeometrySection(self)
+        self._prepare = PrepareSection(self)
+        self._register = RegisterSection(self)
+        self._result = ResultSection(self)
+        self._environment = EnvironmentSection(self)
+        self._sections = (
+            self._inputs,
+            self._geometry,
+            self._prepare,
+            self._register,
+            self._result,
+            self._environment,
+        )
+        self._soon = self._timer(0, single_shot=True, slot=self._update_now)
+        self._draw_soon = self._timer(_DRAW_INTERVAL_MS, single_shot=True, slot=self._draw_now)
+        self._draw_fine = self._timer(_FINE_AFTER_MS, single_shot=True, slot=self._draw_fine_now)
+        self._ask_timer = self._timer(_ASK_INTERVAL_MS, single_shot=False, slot=self._ask)
+        logic.jobs.stateChanged.connect(self._on_job_state)
+        logic.jobs.eventHappened.connect(self._on_job_event)
+        logic.done.connect(self._on_done)
+
+    # -- scene ---------------------------------------------------------------------------------------
+
+    def connect_scene(self) -> None:
+        """Take the scene's parameter node and show it."""
+        if self.parameters is not None:
+            return
+        self.parameters = self._get_parameters()
+        self._gui_tag = self.parameters.connectGui(self.ui)
+        self._observe(self._observed, self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_parameters)
+        scene = slicer.mrmlScene
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            self._observe(self._observed, scene, event, self._on_scene)
+        self._on_parameters()
+        self._update_now()
+
+    def disconnect_scene(self) -> None:
+        """Let go of the parameter node: the scene is about to go, or the panel is."""
+        self._soon.stop()
+        self._draw_soon.stop()
+        self._draw_fine.stop()
+        self._forget(self._observed)
+        self._forget(self._pose_observed)
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._gui_tag)
+        self.parameters = None
+
+    def close(self) -> None:
+        """The panel goes: nothing is called any more and no worker is left."""
+        self.disconnect_scene()
+        self._ask_timer.stop()
+        self._result.close()
+        self.logic.close()
+
+    # -- for the sections ----------------------------------------------------------------------------
+
+    def why_busy(self) -> str:
+        """Why no task can be started now; empty if one can."""
+        if not self.logic.jobs.state.is_busy:
+            return ""
+        names = {"simulate": _("simulation"), "prepare": _("preparation"), "register": _("registration")}
+        return _("The {name} is still running.").format(name=names.get(self.logic.jobs.kind, _("job")))
+
+    def update(self) -> None:
+        """Show the present state soon."""
+        if self.parameters is not None:
+            self._soon.start()
+
+    def geometry_changed(self) -> None:
+        """A camera or a pose node was set: what is drawn is out of date."""
+        self._observe_pose()
+        self.draw()
+        self.update()
+
+    def draw(self) -> None:
+        """Redraw soon: coarsely ten times a second at most, finely once nothing changes any more."""
+        if self.parameters is not None and not self._draw_soon.isActive():
+            self._draw_soon.start()
+
+    def say(self, text: str) -> None:
+        """A short word for the person, in the status bar."""
+        slicer.util.showStatusMessage(text, 5000)
+
+    def show_problem(self, text: str) -> None:
+        """What went wrong, in a sentence, where the person looks."""
+        slicer.util.warningDisplay(text, windowTitle=_("DiffPose"))
+
+    def keep_asking(self, look: Callable[[], None]) -> None:
+        """Call ``look`` a few times a second until :meth:`stop_asking`."""
+        self._asking.append(look)
+        self._ask_timer.start()
+
+    def stop_asking(self, look: Callable[[], None]) -> None:
+        """End :meth:`keep_asking`."""
+        self._asking.remove(look)
+        if not self._asking:
+            self._ask_timer.stop()
+
+    # -- what happens --------------------------------------------------------------------------------
+
+    def _on_parameters(self, *_unused) -> None:
+        if self.parameters is None:
+            return
+        p = self.parameters
+        if p.xray is not None and p.poseTransform is not None:
+            # The person chose another pose node for this X-ray.
+            current = xray_node.pose_node_of(p.xray)
+            if current is not p.poseTransform and self._chosen_by_person(current):
+                xray_node.set_pose_node(p.xray, p.poseTransform)
+        self._observe_pose()
+        self.draw()
+        self.update()
+
+    def _chosen_by_person(self, current) -> bool:
+        """Whether the pose selector, rather than a change of X-ray, asks for another pose."""
+        key = (self.parameters.xray.GetID(), current.GetID() if current is not None else "")
+        return key == self._shown_pose and self.parameters.poseTransform.IsLinear()
+
+    def _on_scene(self, *_unused) -> None:
+        self.update()
+
+    def _on_pose(self, *_unused) -> None:
+        self.draw()
+        self.update()
+
+    def _on_job_state(self, state: State) -> None:
+        if state is State.STARTING:
+            self.progress = None
+        self.update()
+
+    def _on_job_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Progress):
+            self.progress = event
+            self.update()
+
+    def _on_done(self) -> None:
+        p = self.parameters
+        if p is None:
+            return
+        kind, result = self.logic.jobs.kind, self.logic.result
+        if self.logic.problem and self.logic.jobs.state is not State.CANCELLED:
+            self.show_problem(self.logic.problem)
+        elif result is not None and kind == "simulate":
+            p.xray = result
+            self.say(_("Made {name}.").format(name=result.GetName()))
+        elif result is not None and kind == "prepare":
+            p.modelPath = result
+        elif result is not None and kind == "register":
+            self.ui.resultCollapsibleButton.collapsed = False
+        self.geometry_changed()
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _update_now(self) -> None:
+        if self.parameters is None or self._is_updating:
+            return
+        self._is_updating = True
+        try:
+            for section in self._sections:
+                section.update()
+            xray = self.parameters.xray
+            pose = xray_node.pose_node_of(xray) if xray is not None else None
+            self._shown_pose = (xray.GetID() if xray is not None else "", pose.GetID() if pose is not None else "")
+        finally:
+            self._is_updating = False
+
+    def _draw_now(self) -> None:
+        if self.parameters is not None:
+            self._result.draw(_COARSE_PX)
+            self._draw_fine.start()
+
+    def _draw_fine_now(self) -> None:
+        if self.parameters is not None:
+            self._result.draw(_FINE_PX)
+
+    def _ask(self) -> None:
+        for look in list(self._asking):
+            look()
+
+    def _observe_pose(self) -> None:
+        """Follow the pose node of the selected X-ray."""
+        self._forget(self._pose_observed)
+        xray = self.parameters.xray
+        pose = xray_node.pose_node_of(xray) if xray is not None else None
+        if pose is not None:
+            self._observe(
+                self._pose_observed, pose, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._on_pose
+            )
+
+    def _observe(self, kept: list, caller, event, slot: Callable) -> None:
+        kept.append((caller, caller.AddObserver(event, slot)))
+
+    def _forget(self, kept: list) -> None:
+        for caller, tag in kept:
+            caller.RemoveObserver(tag)
+        kept.clear()
+
+    def _timer(self, milliseconds: int, *, single_shot: bool, slot: Callable[[], None]):
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.setSingleShot(single_shot)
+        timer.connect("timeout()", slot)
+        return timer

@@ -1,0 +1,182 @@
+"""Section 5: the verdict, the comparison of X-ray and DRR, the C-arm in 3D, and landmarks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from ...geometry.angles import pose_in_words
+from .. import carm_model, landmarks, overlay, xray_node
+from ..landmarks import LandmarkErrors
+from ..logic import OUTCOME_ATTRIBUTE
+from ..nodes import referenced
+from ..readiness import why_no_ct, why_no_xray
+from .section import Section, set_enabled
+from .words import verdict_in_words
+
+SLICE_VIEW = "Red"
+TABLE_ROLE = "DiffPose.LandmarkTable"
+_FLICKER_MS = 500
+
+
+class ResultSection(Section):
+    """Shows the selected X-ray's pose; redraws the DRR when the pose moves."""
+
+    def __init__(self, panel) -> None:
+        super().__init__(panel)
+        self.ui.lookFromSourceButton.connect("clicked()", self.guarded(self._look_from_source))
+        self.ui.inverseButton.connect("clicked()", self.guarded(self._inverse))
+        self.ui.landmarksButton.connect("clicked()", self.guarded(self._landmarks))
+        self.ui.reportButton.connect("clicked()", self.guarded(self._report))
+        self.ui.flickerCheckBox.connect("toggled(bool)", self._on_flicker)
+        names = ("lookFromSourceButton", "inverseButton", "landmarksButton", "reportButton")
+        self._tips = {n: getattr(self.ui, n).toolTip for n in names}
+        self._flicker = qt.QTimer()
+        self._flicker.setInterval(_FLICKER_MS)
+        self._flicker.connect("timeout()", self._swap)
+        self._seen: tuple | None = None
+        self._problem = ""  # why there is no picture
+
+    def close(self) -> None:
+        self._flicker.stop()
+
+    # -- words ---------------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        p = self.parameters
+        xray = p.xray
+        unusable = why_no_xray(p)
+        pose_node = None if unusable else xray_node.pose_node_of(xray)
+        if p.poseTransform is not pose_node:
+            p.poseTransform = pose_node
+        no_pose = unusable or ("" if pose_node is not None else _("The X-ray has no pose yet."))
+        set_enabled(self.ui.lookFromSourceButton, no_pose or self._why_no_3d(), self._tips["lookFromSourceButton"])
+        set_enabled(self.ui.inverseButton, no_pose, self._tips["inverseButton"])
+        set_enabled(self.ui.reportButton, no_pose or why_no_ct(p), self._tips["reportButton"])
+        why_not = no_pose
+        for node, what in ((p.ctLandmarks, _("CT")), (p.xrayLandmarks, _("X-ray"))):
+            if not why_not and (node is None or not node.GetNumberOfDefinedControlPoints()):
+                why_not = _("Place at least one landmark in the {what}.").format(what=what)
+        set_enabled(self.ui.landmarksButton, why_not, self._tips["landmarksButton"])
+        try:
+            self.ui.verdictLabel.text = no_pose or self._problem or self._verdict(xray)
+            self.ui.poseLabel.text = "" if no_pose else self._pose(xray, p.ctVolume)
+        except InputError as error:  # a pose that is none
+            self.ui.verdictLabel.text, self.ui.poseLabel.text = str(error), ""
+
+    def _verdict(self, xray) -> str:
+        data = json.loads(xray.GetAttribute(OUTCOME_ATTRIBUTE) or "null")
+        if data is None:
+            return _("Not registered yet.")
+        text = verdict_in_words(data["verdict"])
+        if data.get("verdict_reasons"):
+            text += ": " + "; ".join(data["verdict_reasons"])
+        if data.get("predicted_error_mm") is not None:
+            predicted = data["predicted_error_mm"]
+            words = _("Predicted error {e:.1f} mm.") if predicted >= 0.1 else _("Predicted error below 0.1 mm.")
+            text += ". " + words.format(e=predicted)
+        moved = np.abs(np.array(data["camera_to_world_ras_mm"]) - xray_node.pose_of(xray)).max() > 1e-3
+        return text + (" " + _("The pose was moved since.") if moved else "")
+
+    def _pose(self, xray, ct) -> str:
+        if ct is None:
+            return ""
+        bounds = np.zeros(6)
+        ct.GetRASBounds(bounds)
+        return pose_in_words(xray_node.pose_of(xray), bounds.reshape(3, 2).mean(axis=1))
+
+    def _why_no_3d(self) -> str:
+        return "" if self._camera_node() is not None else _("There is no 3D view.")
+
+    # -- pictures ------------------------------------------------------------------------------------
+
+    def draw(self, max_side: int) -> None:
+        """Bring views and DRR up to date with the selected X-ray, its pose and the settings.
+
+        ``max_side`` is the DRR's size in pixels.
+        """
+        p = self.parameters
+        if p is None or why_no_xray(p):
+            return
+        xray = p.xray
+        transform = xray_node.pose_node_of(xray)
+        seen = (
+            xray.GetID(),
+            p.showCArm,
+            transform and transform.GetID(),
+            xray.GetAttribute(xray_node.CAMERA_ATTRIBUTE),
+        )
+        if seen != self._seen:
+            carm_model.show_carm(xray, p.showCArm)
+            self._seen = seen
+        self._problem = ""
+        if transform is not None and not why_no_ct(p):
+            try:
+                self.logic.drr(p.ctVolume, xray, maxSide=max_side)
+            except InputError as error:
+                self._problem = str(error)
+        self.show()
+        self.panel.update()
+
+    def show(self) -> None:
+        """Show X-ray and DRR in the slice view as the settings say."""
+        p = self.parameters
+        slice_node = slicer.mrmlScene.GetNodeByID(f"vtkMRMLSliceNode{SLICE_VIEW}")
+        composite = slicer.mrmlScene.GetNodeByID(f"vtkMRMLSliceCompositeNode{SLICE_VIEW}")
+        if slice_node is not None and composite is not None and p.xray is not None and not why_no_xray(p):
+            overlay.show_comparison(p.xray, p.comparison, p.opacity, slice_node, composite)
+
+    def _camera_node(self):
+        return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCameraNode")
+
+    def _look_from_source(self) -> None:
+        carm_model.look_from_source(self.parameters.xray, self._camera_node())
+
+    def _on_flicker(self, checked: bool) -> None:
+        if checked:
+            self._flicker.start()
+        else:
+            self._flicker.stop()
+            if self.parameters is not None:
+                self.show()
+
+    def _swap(self) -> None:
+        composite = slicer.mrmlScene.GetNodeByID(f"vtkMRMLSliceCompositeNode{SLICE_VIEW}")
+        if composite is not None:
+            composite.SetForegroundOpacity(0.0 if composite.GetForegroundOpacity() > 0.5 else 1.0)
+
+    # -- actions -------------------------------------------------------------------------------------
+
+    def _inverse(self) -> None:
+        node = self.logic.inverseTransform(self.parameters.xray)
+        self.panel.say(_("Made {name}.").format(name=node.GetName()))
+
+    def _report(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the report"))
+        if folder:
+            p = self.parameters
+            page, _data = self.logic.saveReport(p.ctVolume, p.xray, folder, p.xray.GetNodeReference(TABLE_ROLE))
+            self.panel.say(_("Wrote {path}.").format(path=page))
+
+    def _landmarks(self) -> None:
+        p = self.parameters
+        landmarks.attach_to_xray(p.xrayLandmarks, p.xray)
+        name = _("{name} landmark errors").format(name=p.xray.GetName())
+        table = referenced(p.xray, TABLE_ROLE, "vtkMRMLTableNode", name)
+        errors = self.logic.landmarkErrors(p.ctLandmarks, p.xrayLandmarks, p.xray, table)
+        mean, rms, largest = LandmarkErrors.summary(errors.patient_mm)
+        text = _("{n} landmarks: mean {mean:.2f} mm, RMS {rms:.2f} mm, maximum {max:.2f} mm in the patient").format(
+            n=len(errors.labels), mean=mean, rms=rms, max=largest
+        )
+        text += "; " + _("RMS {px:.1f} px on the detector.").format(px=LandmarkErrors.summary(errors.pixels)[1])
+        if p.referencePose is not None:
+            tre = landmarks.target_registration_error(p.ctLandmarks, p.xray, p.referencePose)
+            text += " " + _("TRE against {name}: mean {mean:.2f} mm, maximum {max:.2f} mm.").format(
+                name=p.referencePose.GetName(), mean=tre.mean(), max=tre.max()
+            )
+        self.ui.landmarksLabel.text = text

@@ -1,0 +1,42 @@
+"""Small texts that several sections show."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ...jobs.launcher import State
+
+
+def duration(seconds: float) -> str:
+    """A time for a person, such as "1 min 20 s"."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return _("{s} s").format(s=seconds)
+    if seconds < 3600:
+        return _("{m} min {s} s").format(m=seconds // 60, s=seconds % 60)
+    return _("{h} h {m} min").format(h=seconds // 3600, m=seconds % 3600 // 60)
+
+
+def state_in_words(state: State, problem: str) -> str:
+    """How a job stands; ``problem`` is why it ended without a result."""
+    if state is State.FINISHED and not problem:
+        return _("Finished.")
+    return {
+        State.STARTING: _("Starting..."),
+        State.RUNNING: _("Running..."),
+        State.CANCELLING: _("Cancelling..."),
+        State.CANCELLED: _("Cancelled."),
+    }.get(state, problem)
+
+
+def verdict_in_words(verdict: str) -> str:
+    """The verdict of a registration as the panel calls it."""
+    return {"accept": _("Accept"), "check": _("Check"), "reject": _("Reject")}.get(verdict, verdict)
+
+
+def progress_in_words(progress, otherwise: str) -> str:
+    """What a running job last said, with the remaining time."""
+    words = [str(progress.metrics.get("text") or otherwise)]
+    if progress.eta_s is not None:
+        words.append(_("{time} left").format(time=duration(progress.eta_s)))
+    return ", ".join(words) + "."

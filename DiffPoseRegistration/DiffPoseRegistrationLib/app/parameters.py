@@ -1,0 +1,96 @@
+"""What the panel remembers, kept in the scene."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLTransformNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .overlay import Comparison
+
+
+class View(Enum):
+    """Where the source stands, named by the beam as in ``geometry.pose_range``."""
+
+    AP = "AP"
+    PA = "PA"
+    LL = "LL"
+    RL = "RL"
+
+    def label(self) -> str:
+        """What the panel calls it."""
+        return {
+            View.AP: _("AP (source in front of the patient)"),
+            View.PA: _("PA (source behind the patient)"),
+            View.LL: _("Lateral, source at the patient's left"),
+            View.RL: _("Lateral, source at the patient's right"),
+        }[self]
+
+
+class Device(Enum):
+    """What computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+    def label(self) -> str:
+        """What the panel calls it."""
+        return {Device.AUTO: _("Best there is"), Device.CPU: _("CPU"), Device.CUDA: _("GPU (CUDA)")}[self]
+
+
+class Start(Enum):
+    """The pose from which a registration starts."""
+
+    NETWORK = "network"
+    CURRENT = "current"
+
+    def label(self) -> str:
+        """What the panel calls it."""
+        return {Start.NETWORK: _("The patient's model"), Start.CURRENT: _("The current pose")}[self]
+
+
+@parameterNodeWrapper
+class DiffPoseRegistrationParameterNode:
+    """Inputs and settings of the module. Lengths are mm, angles degrees.
+
+    ctVolume
+        The CT, in Hounsfield units.
+    xray
+        The X-ray that is worked on.
+    poseTransform
+        The X-ray's pose, from the C-arm to the CT's space.
+    view, sourceToIsocentre
+        Middle of the range of poses; 0: three quarters of the way to the detector.
+    primaryRange ... verticalRange
+        Half ranges about it.
+    minutes, device
+        Of the preparation.
+    modelPath
+        The patient's model.
+    """
+
+    ctVolume: vtkMRMLScalarVolumeNode
+    xray: vtkMRMLScalarVolumeNode
+    poseTransform: vtkMRMLTransformNode
+    view: View = View.AP
+    sourceToIsocentre: Annotated[float, WithinRange(0.0, 5000.0)] = 0.0
+    primaryRange: Annotated[float, WithinRange(0.0, 180.0)] = 30.0
+    secondaryRange: Annotated[float, WithinRange(0.0, 180.0)] = 30.0
+    rollRange: Annotated[float, WithinRange(0.0, 180.0)] = 30.0
+    acrossRange: Annotated[float, WithinRange(0.0, 1000.0)] = 60.0
+    alongRange: Annotated[float, WithinRange(0.0, 1000.0)] = 120.0
+    verticalRange: Annotated[float, WithinRange(0.0, 1000.0)] = 60.0
+    minutes: Annotated[float, WithinRange(0.1, 1440.0)] = 5.0
+    device: Device = Device.AUTO
+    modelPath: str = ""
+    startFrom: Start = Start.NETWORK
+    comparison: Comparison = Comparison.FADE
+    opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
+    showCArm: bool = True
+    ctLandmarks: vtkMRMLMarkupsFiducialNode
+    xrayLandmarks: vtkMRMLMarkupsFiducialNode
+    referencePose: vtkMRMLTransformNode

@@ -1,0 +1,70 @@
+"""Cases that an unrelated program rendered at known poses, as MRML nodes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import slicer.util
+from DiffPoseRegistrationLib.geometry.camera import Camera
+
+
+@dataclass
+class Case:
+    """``ct`` and ``xray`` nodes as Slicer loads them; the truth beside them."""
+
+    ct: object
+    xray: object
+    camera: Camera
+    pose: np.ndarray
+    landmarks: np.ndarray
+    landmarks_px: np.ndarray
+
+
+def load_case(shared: Path, name: str) -> Case:
+    """The case ``name``; the X-ray without its geometry, as a scalar volume reader leaves it."""
+    truth = json.loads((shared / "cases" / name / "truth.json").read_text(encoding="utf-8"))
+    image = sitk.ReadImage(str(shared / "data/ct" / truth["ct"]))
+    ct = volume_node(sitk.GetArrayFromImage(image), ijk_to_ras(image), Path(truth["ct"]).stem)
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(shared / "cases" / name / "xray.dcm")))
+    xray = volume_node(picture.reshape(1, *picture.shape[-2:]), np.diag([-1.0, -1.0, 1.0, 1.0]), "X-ray")
+    return Case(
+        ct,
+        xray,
+        Camera.from_json(truth["camera"]),
+        np.array(truth["camera_to_world_ras_mm"]),
+        np.array(truth["landmarks_ras_mm"]),
+        np.array(truth["landmarks_px"]),
+    )
+
+
+def ijk_to_ras(image: sitk.Image) -> np.ndarray:
+    """From SimpleITK's own answer for the origin and the unit steps, turned from LPS to RAS."""
+    origin = np.array(image.TransformIndexToPhysicalPoint((0, 0, 0)))
+    matrix = np.eye(4)
+    for axis in range(3):
+        step = [0, 0, 0]
+        step[axis] = 1
+        matrix[:3, axis] = np.array(image.TransformIndexToPhysicalPoint(step)) - origin
+    matrix[:3, 3] = origin
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
+
+
+def volume_node(array: np.ndarray, matrix: np.ndarray, name: str, class_name: str = "vtkMRMLScalarVolumeNode"):
+    """A volume node in the scene."""
+    node = slicer.mrmlScene.AddNewNodeByClass(class_name, name)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    return node
+
+
+def points_node(points: np.ndarray, name: str):
+    """A point list in the scene, in world coordinates."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    for n, point in enumerate(points):
+        node.AddControlPointWorld(*(float(v) for v in point), str(n + 1))
+    return node

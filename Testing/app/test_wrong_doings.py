@@ -1,0 +1,254 @@
+"""What people do wrong: each gives a visible sentence and leaves panel and scene usable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from DiffPoseRegistrationLib.errors import InputError
+from DiffPoseRegistrationLib.geometry.camera import Camera
+from test_panel import choose, settle, type_geometry, wait_for
+
+
+@pytest.fixture()
+def case(slicer_app, shared):
+    from cases import load_case
+
+    return load_case(shared, "skull_phantom-00")
+
+
+def sentence(panel):
+    """What the panel says stands in the way of registering."""
+    settle()
+    assert not panel.ui.registerButton.enabled
+    text = panel.ui.registerButton.toolTip
+    assert text.endswith(".") and "Traceback" not in text
+    assert text in panel.ui.registerLabel.text
+    return text
+
+
+def add(array, name, class_name="vtkMRMLScalarVolumeNode"):
+    from cases import volume_node
+
+    return volume_node(array, np.eye(4), name, class_name)
+
+
+def test_no_ct(panel, case):
+    panel.ui.xraySelector.setCurrentNode(case.xray)
+    assert "CT" in sentence(panel)
+
+
+def test_no_xray(panel, case):
+    panel.ui.ctSelector.setCurrentNode(case.ct)
+    assert "X-ray" in sentence(panel)
+
+
+def test_ct_with_one_slice(panel, case):
+    panel.ui.ctSelector.setCurrentNode(add(np.zeros((1, 64, 64), np.int16), "one slice"))
+    assert "one slice" in sentence(panel)
+
+
+def test_volume_as_xray(panel, case):
+    panel.ui.ctSelector.setCurrentNode(case.ct)
+    panel.ui.xraySelector.setCurrentNode(case.ct)
+    assert "slices" in sentence(panel)
+
+
+def test_empty_volume(panel, case):
+    panel.ui.ctSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "hollow"))
+    assert "hollow" in sentence(panel)
+
+
+def test_labelmap_is_not_offered(panel, case):
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    panel.ui.ctSelector.setCurrentNode(labels)
+    assert panel.ui.ctSelector.currentNode() is None
+    assert sentence(panel)
+
+
+def test_colour_picture_is_not_offered(panel, case):
+    picture = add(np.zeros((1, 64, 64, 3), np.uint8), "photo", "vtkMRMLVectorVolumeNode")
+    panel.ui.xraySelector.setCurrentNode(picture)
+    assert panel.ui.xraySelector.currentNode() is None
+
+
+def test_no_geometry(panel, case):
+    choose(panel, case)
+    assert "source-detector distance" in sentence(panel)
+
+
+def test_half_of_the_geometry(panel, case):
+    choose(panel, case)
+    panel.ui.sourceDetectorSpinBox.value = 1000
+    assert "pixel spacing" in sentence(panel)
+    assert panel.ui.sourceDetectorSpinBox.value == 1000  # and what was typed stays
+
+
+def test_absurd_distance(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.sourceDetectorSpinBox.value = 0.5
+    settle()
+    assert slicer.app.messages[-1][0] == "warningDisplay" and "source_to_detector_mm" in slicer.app.messages[-1][1]
+    assert panel.ui.prepareButton.enabled
+
+
+def test_no_model(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    assert "model" in sentence(panel)
+
+
+def test_model_that_is_gone(panel, case, tmp_path):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.modelPathLineEdit.currentPath = str(tmp_path / "gone.safetensors")
+    assert "gone.safetensors" in sentence(panel)
+
+
+def test_no_pose_to_start_from(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.startComboBox.currentIndex = 1
+    assert "pose" in sentence(panel)
+
+
+def test_pose_that_is_mirrored(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.placeButton.click()
+    settle()
+    from DiffPoseRegistrationLib.app import xray_node
+
+    slicer.util.updateTransformMatrixFromArray(xray_node.pose_node_of(case.xray), np.diag([1.0, 1.0, -1.0, 1.0]))
+    assert "reflection" in sentence(panel)
+
+
+def test_ct_that_is_not_hounsfield(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.placeButton.click()
+    picture = add(np.random.default_rng(0).integers(0, 255, (32, 32, 32)).astype(np.uint8), "picture")
+    panel.ui.ctSelector.setCurrentNode(picture)
+    settle()
+    assert "Hounsfield" in panel.ui.verdictLabel.text
+    panel.ui.startComboBox.currentIndex = 1
+    settle()
+    panel.ui.registerButton.click()
+    assert "Hounsfield" in slicer.app.messages[-1][1]
+    assert not panel.logic.jobs.state.is_busy
+
+
+def test_ct_with_holes(panel, case):
+    choose(panel, case)
+    panel.ui.ctSelector.setCurrentNode(add(np.full((16, 16, 16), np.nan, np.float32), "holes"))
+    settle()
+    panel.ui.simulateButton.click()
+    assert "holes" in slicer.app.messages[-1][1]
+
+
+def test_source_beyond_the_detector(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.sourceIsocentreSpinBox.value = 4000
+    panel.ui.placeButton.click()
+    assert "detector" in slicer.app.messages[-1][1]
+
+
+def test_empty_landmark_lists(panel, case):
+    from cases import points_node
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.placeButton.click()
+    panel.ui.ctLandmarksSelector.setCurrentNode(points_node(np.zeros((0, 3)), "none"))
+    settle()
+    assert not panel.ui.landmarksButton.enabled and "landmark" in panel.ui.landmarksButton.toolTip
+
+
+def test_landmarks_that_do_not_belong_together(panel, case):
+    from cases import points_node
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.placeButton.click()
+    settle()
+    a, b = points_node(np.zeros((2, 3)), "a"), points_node(np.zeros((1, 3)), "b")
+    b.SetNthControlPointLabel(0, "another")
+    panel.ui.ctLandmarksSelector.setCurrentNode(a)
+    panel.ui.xrayLandmarksSelector.setCurrentNode(b)
+    settle()
+    panel.ui.landmarksButton.click()
+    assert "names in common" in slicer.app.messages[-1][1]
+
+
+def test_deleted_pose_node(panel, case):
+    from DiffPoseRegistrationLib.app import xray_node
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.placeButton.click()
+    panel.ui.startComboBox.currentIndex = 1
+    settle()
+    slicer.mrmlScene.RemoveNode(xray_node.pose_node_of(case.xray))
+    assert "pose" in sentence(panel)
+    panel.ui.placeButton.click()
+    settle()
+    assert panel.ui.registerButton.enabled
+
+
+def test_ct_deleted(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.placeButton.click()
+    settle()
+    slicer.mrmlScene.RemoveNode(case.ct)
+    assert "CT" in sentence(panel)
+
+
+def test_second_job_while_one_runs(panel, case):
+    choose(panel, case)
+    panel.ui.simulateButton.click()
+    with pytest.raises(InputError):
+        panel.logic.simulateXRay(case.ct, wait=False)
+    settle()
+    assert not panel.ui.simulateButton.enabled
+    panel.logic.jobs.cancel()
+    wait_for(lambda: not panel.logic.jobs.state.is_busy)
+
+
+def test_console_calls_with_wrong_things(panel, case):
+    camera = Camera(1000, 64, 64, (1, 1))
+    model = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "a model")
+    logic = panel.logic
+    for call in (
+        lambda: logic.simulateXRay(model),
+        lambda: logic.simulateXRay(case.ct, view="upside down"),
+        lambda: logic.simulateXRay(case.ct, camera, pose=np.zeros((4, 4))),
+        lambda: logic.register(case.ct, case.xray),
+        lambda: logic.prepare(case.ct, None),
+        lambda: logic.drr(case.ct, case.xray),
+        lambda: logic.landmarkErrors(None, None, case.xray),
+        lambda: logic.inverseTransform(case.xray),
+    ):
+        with pytest.raises(InputError):
+            call()
+        assert not logic.jobs.state.is_busy
+
+
+def test_drag_without_a_pose_and_with_one(panel, case):
+    from DiffPoseRegistrationLib.app import xray_node
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    assert not panel.ui.dragButton.enabled
+    panel.ui.placeButton.click()
+    settle()
+    panel.ui.dragButton.click()
+    settle()
+    assert panel.ui.dragButton.checked
+    assert xray_node.pose_node_of(case.xray).GetDisplayNode().GetEditorVisibility()
+    panel.ui.dragButton.click()
+    settle()
+    assert not xray_node.pose_node_of(case.xray).GetDisplayNode().GetEditorVisibility()

@@ -1,0 +1,195 @@
+"""The widgets of CTK that the module uses, drawn plainly: the module ``ctk``."""
+
+from __future__ import annotations
+
+import types
+import weakref
+from pathlib import Path
+
+import qt
+from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from .pythonqt import cpp_class
+
+
+def install() -> types.ModuleType:
+    """Make the module ``ctk``."""
+    ctk = types.ModuleType("ctk")
+    for cls in (ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkSliderWidget, ctkPathLineEdit, ctkMessageBox):
+        setattr(ctk, cls.__name__, cls)
+    # parameterNodeWrapper compares types with these; no panel of ours holds one.
+    for name in ("ctkCheckBox", "ctkCheckablePushButton", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkComboBox"):
+        setattr(ctk, name, type(name, (), {}))
+    return ctk
+
+
+@cpp_class
+class ctkCollapsibleButton(qt.QAbstractButton):
+    """A header that shows or hides its children."""
+
+    contentsCollapsed = Signal(bool)
+    cpp_signals = (("contentsCollapsed(bool)", "contentsCollapsed", None),)
+    HEADER = 26
+
+    def __init__(self, parent=None):
+        super().__init__(*([parent] if parent is not None else []))
+        self.__dict__["_collapsed"] = False
+        self.setContentsMargins(4, self.HEADER, 4, 4)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Preferred)
+        this = weakref.ref(self)
+        self.clicked.connect(lambda *_: this().setCollapsed(not this()._collapsed))
+
+    def setCollapsed(self, value):
+        value = bool(value)
+        if value == self._collapsed:
+            return
+        self.__dict__["_collapsed"] = value
+        for child in QtCore.QObject.children(self):
+            if child.isWidgetType():
+                child.setVisible(not value)
+        self.updateGeometry()
+        self.contentsCollapsed.emit(value)
+
+    collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
+    flat = Property(bool, lambda self: False, lambda self, value: None)
+
+    def childEvent(self, event):
+        if event.added() and self.__dict__.get("_collapsed") and event.child().isWidgetType():
+            event.child().setVisible(False)
+
+    def sizeHint(self):
+        if self._collapsed or self.layout() is None:
+            return QtCore.QSize(100, self.HEADER)
+        return self.layout().sizeHint()
+
+    def minimumSizeHint(self):
+        return QtCore.QSize(100, self.HEADER) if self._collapsed else super().minimumSizeHint()
+
+    def paintEvent(self, event):
+        painter = QtGui.QPainter(self)
+        box = QtCore.QRect(0, 0, self.width, self.HEADER - 4)
+        painter.fillRect(box, self.palette.color(QtGui.QPalette.ColorRole.Button).darker(108))
+        arrow = "▸ " if self._collapsed else "▾ "
+        painter.drawText(box.adjusted(6, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, arrow + self.text)
+        painter.end()
+
+
+@cpp_class
+class ctkCollapsibleGroupBox(qt.QGroupBox):
+    """A group box that folds; open unless ``collapsed``."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.__dict__["_collapsed"] = False
+
+    def setCollapsed(self, value):
+        self.__dict__["_collapsed"] = bool(value)
+        for child in QtCore.QObject.children(self):
+            if child.isWidgetType():
+                child.setVisible(not value)
+
+    collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
+
+
+@cpp_class
+class ctkSliderWidget(qt.QWidget):
+    """A slider with a spin box; values are kept within the range, as ctk does."""
+
+    valueChanged = Signal(float)
+    valueIsChanging = Signal(float)
+    cpp_signals = (
+        ("valueChanged(double)", "valueChanged", None),
+        ("valueIsChanging(double)", "valueIsChanging", None),
+    )
+
+    def __init__(self, parent=None):
+        super().__init__(*([parent] if parent is not None else []))
+        slider, box = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal), QtWidgets.QDoubleSpinBox()
+        slider.setRange(0, 1000)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(slider)
+        layout.addWidget(box)
+        self.__dict__.update(_slider=slider, _box=box, _page_step=10.0)
+        box.setRange(0.0, 100.0)
+        this = weakref.ref(self)
+        box.valueChanged.connect(lambda value: this()._on_value(value))
+        slider.sliderMoved.connect(lambda n: box.setValue(box.minimum + (box.maximum - box.minimum) * n / 1000))
+
+    def _on_value(self, value):
+        span = self._box.maximum - self._box.minimum
+        self._slider.setValue(round(1000 * (value - self._box.minimum) / span) if span else 0)
+        self.valueChanged.emit(value)
+
+    def setValue(self, value):
+        self._box.setValue(float(value))
+
+    def setMinimum(self, value):
+        self._box.setMinimum(float(value))
+
+    def setMaximum(self, value):
+        self._box.setMaximum(float(value))
+
+    def setRange(self, low, high):
+        self._box.setRange(float(low), float(high))
+
+    value = Property(float, lambda self: self._box.value, setValue)
+    minimum = Property(float, lambda self: self._box.minimum, setMinimum)
+    maximum = Property(float, lambda self: self._box.maximum, setMaximum)
+    singleStep = Property(float, lambda self: self._box.singleStep, lambda self, v: self._box.setSingleStep(v))
+    pageStep = Property(float, lambda self: self._page_step, lambda self, v: self.__dict__.update(_page_step=v))
+    decimals = Property(int, lambda self: self._box.decimals, lambda self, v: self._box.setDecimals(v))
+    suffix = Property(str, lambda self: self._box.suffix, lambda self, v: self._box.setSuffix(v))
+    prefix = Property(str, lambda self: self._box.prefix, lambda self, v: self._box.setPrefix(v))
+    tracking = Property(bool, lambda self: True, lambda self, v: None)
+
+
+@cpp_class
+class ctkPathLineEdit(qt.QWidget):
+    """A path with a browse button."""
+
+    currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
+    cpp_signals = (
+        ("currentPathChanged(QString)", "currentPathChanged", None),
+        ("validInputChanged(bool)", "validInputChanged", None),
+    )
+    # Qt's names for ctkPathLineEdit::Filters
+    Files, Dirs, Writable = 2, 1, 32
+
+    def __init__(self, parent=None):
+        super().__init__(*([parent] if parent is not None else []))
+        edit, browse = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
+        browse.setText("…")
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(edit)
+        layout.addWidget(browse)
+        self.__dict__.update(_edit=edit, _browse=browse, _filters=2, _name_filters=[], _settings_key="")
+        this = weakref.ref(self)
+        edit.textChanged.connect(lambda text: this().currentPathChanged.emit(text))
+
+    def setCurrentPath(self, path):
+        self._edit.setText(str(path))
+
+    def addCurrentPathToHistory(self):
+        if not Path(self._edit.text).exists():
+            raise ValueError(f"{self._edit.text} does not exist")
+
+    currentPath = Property(str, lambda self: self._edit.text, setCurrentPath)
+    filters = Property(int, lambda self: self._filters, lambda self, v: self.__dict__.update(_filters=v))
+    nameFilters = Property(
+        "QStringList",
+        lambda self: tuple(self._name_filters),
+        lambda self, v: self.__dict__.update(_name_filters=list(v)),
+    )
+    settingKey = Property(str, lambda self: self._settings_key, lambda self, v: self.__dict__.update(_settings_key=v))
+
+
+@cpp_class
+class ctkMessageBox(qt.QMessageBox):
+    """A message box; never shown in a test."""
+
+    def exec_(self):
+        raise AssertionError(f"A message box would wait for a person: {self.text}")
