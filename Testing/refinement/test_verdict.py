@@ -27,6 +27,8 @@ def test_all_good_is_accepted_with_its_reason():
         ({"predicted_error_mm": float("inf")}, "check", "predicted error"),
         ({"predicted_error_mm": float("nan")}, "check", "predicted error"),
         ({"runner_up_gap": 0.001}, "check", "another pose"),
+        ({"agreement": None}, "check", "one start only"),
+        ({"more_doubts": ["the time was up"]}, "check", "the time was up"),
         ({"similarity": 0.3, "predicted_error_mm": 9.0, "runner_up_gap": 0.0}, "reject", "does not look like"),
     ],
 )

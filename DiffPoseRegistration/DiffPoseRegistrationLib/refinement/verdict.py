@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 VERDICTS = ("accept", "check", "reject")
@@ -26,7 +27,12 @@ ISOLATED_LIMITS = Limits(accept_similarity=0.30, reject_similarity=0.15)
 
 
 def verdict(
-    similarity: float, predicted_error_mm: float, agreement: float, runner_up_gap: float, limits: Limits
+    similarity: float,
+    predicted_error_mm: float,
+    agreement: float | None,
+    runner_up_gap: float,
+    limits: Limits,
+    more_doubts: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """The verdict and its reasons, the weightiest first.
 
@@ -35,17 +41,22 @@ def verdict(
     similarity
         Mean NCC at the finest scale. predicted_error_mm: root-mean-square over the landmarks.
     agreement
-        Share of the searched starts that led here. runner_up_gap: how much worse the next pose is, relatively.
+        Share of the searched starts that led here; None if there was one start only. runner_up_gap: how much worse
+        the next pose is, relatively.
+    more_doubts
+        Sentences about how the pose was found, each of which forbids "accept".
     """
     if not similarity >= limits.reject_similarity:  # also when it is not a number
         return "reject", [f"the simulated X-ray does not look like the X-ray (similarity {similarity:.2f})"]
-    doubts = []
+    doubts = list(more_doubts)
     if similarity < limits.accept_similarity:
         doubts.append(f"the simulated X-ray resembles the X-ray only in part (similarity {similarity:.2f})")
     if not predicted_error_mm <= limits.accept_error_mm:
         doubts.append(f"the predicted error is {predicted_error_mm:.1f} mm")
     if runner_up_gap < limits.clear_gap:
         doubts.append("another pose explains the X-ray almost as well")
+    if agreement is None:
+        doubts.append("one start only: whether another pose explains the X-ray was not looked for")
     if doubts:
         return "check", doubts
     return "accept", [f"images agree (similarity {similarity:.2f}); {agreement:.0%} of the starts led to this pose"]
