@@ -56,6 +56,15 @@ def test_offset_and_scale_do_not_count():
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
 
 
+def test_further_parameters_leave_those_of_the_pose_as_they_are():
+    more = np.concatenate([JACOBIAN, JACOBIAN[..., [4, 0]] * 2], axis=-1)
+    ncc, gradient, normal = window_terms(XRAY, WEIGHT, DRR, more, BOUNDS)
+    for a, b in zip((ncc, gradient[..., :6], normal[..., :6, :6]), window_terms(XRAY, WEIGHT, DRR, JACOBIAN, BOUNDS)):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(gradient[..., 6:], 2 * gradient[..., [4, 0]], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(normal[..., 6, 7], 4 * normal[..., 4, 0], rtol=1e-4, atol=1e-9)
+
+
 @pytest.mark.parametrize("weight", [EVEN, WEIGHT])
 def test_gradient_is_that_of_finite_differences(weight):
     _, gradient, _ = window_terms(XRAY, weight, DRR, JACOBIAN, BOUNDS)

@@ -68,13 +68,14 @@ def sliding_windows(image: np.ndarray, pixel_weight: np.ndarray, side: int, stri
 
 
 @njit(parallel=True, fastmath=True, error_model="numpy", boundscheck=False, cache=True)
-def _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, normal):
+def _window_sums(xray, pixel_weight, drr, jacobian, bounds, parameters, ncc, gradient, normal):
     images, windows = drr.shape[0], bounds.shape[0]
+    size = len(parameters)  # of a tuple, and so known when this is compiled
     for job in prange(images * windows):
         m, k = job // windows, job % windows
         top, left, bottom, right = bounds[k, 0], bounds[k, 1], bounds[k, 2], bounds[k, 3]
         sw = sx = si = sxx = sii = sxi = 0.0
-        sj, sxj, sij, sjj = np.zeros(6), np.zeros(6), np.zeros(6), np.zeros((6, 6))
+        sj, sxj, sij, sjj = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros((size, size))
         for r in range(top, bottom):
             for c in range(left, right):
                 w = pixel_weight[r, c]
@@ -88,13 +89,13 @@ def _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, norma
                 sxx += wx * x
                 sii += wi * i
                 sxi += wx * i
-                for a in range(6):
+                for a in range(size):
                     ja = jacobian[m, r, c, a]
                     sj[a] += w * ja
                     sxj[a] += wx * ja
                     sij[a] += wi * ja
                     wja = w * ja
-                    for b in range(a, 6):
+                    for b in range(a, size):
                         sjj[a, b] += wja * jacobian[m, r, c, b]
         ncc[m, k] = 0.0
         if sw <= 0:
@@ -105,13 +106,13 @@ def _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, norma
         nx, ni = math.sqrt(vx), math.sqrt(vi)
         value = vxi / (nx * ni)
         ncc[m, k] = value
-        for a in range(6):
+        for a in range(size):
             u_j = (sxj[a] - sx * sj[a] / sw) / nx
             v_j = (sij[a] - si * sj[a] / sw) / ni
             gradient[m, k, a] = -(u_j - value * v_j) / ni
-        for a in range(6):
+        for a in range(size):
             v_a = (sij[a] - si * sj[a] / sw) / ni
-            for b in range(a, 6):
+            for b in range(a, size):
                 v_b = (sij[b] - si * sj[b] / sw) / ni
                 entry = (sjj[a, b] - sj[a] * sj[b] / sw - v_a * v_b) / vi
                 normal[m, k, a, b] = entry
@@ -121,14 +122,15 @@ def _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, norma
 def window_terms(
     xray: np.ndarray, pixel_weight: np.ndarray, drr: np.ndarray, jacobian: np.ndarray, bounds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """NCC [n, w], gradient of ``1 - NCC`` [n, w, 6] and Gauss-Newton matrix [n, w, 6, 6] per window.
+    """NCC [n, w], gradient of ``1 - NCC`` [n, w, p] and Gauss-Newton matrix [n, w, p, p] per window.
 
     ``xray`` and ``pixel_weight`` [rows, columns]; ``drr`` [n, rows, columns]; ``jacobian``
-    [n, rows, columns, 6]; ``bounds`` [w, 4] as in :class:`Windows`.
+    [n, rows, columns, p], by p = 6 coordinates of the pose and perhaps further parameters; ``bounds`` [w, 4] as
+    in :class:`Windows`.
     """
-    n, w = drr.shape[0], bounds.shape[0]
-    ncc, gradient, normal = np.zeros((n, w)), np.zeros((n, w, 6)), np.zeros((n, w, 6, 6))
-    _window_sums(xray, pixel_weight, drr, jacobian, bounds, ncc, gradient, normal)
+    n, w, p = drr.shape[0], bounds.shape[0], jacobian.shape[-1]
+    ncc, gradient, normal = np.zeros((n, w)), np.zeros((n, w, p)), np.zeros((n, w, p, p))
+    _window_sums(xray, pixel_weight, drr, jacobian, bounds, tuple(range(p)), ncc, gradient, normal)
     return ncc, gradient, normal
 
 
@@ -196,7 +198,8 @@ class WindowedNCC:
         return ncc, gradient, normal
 
     def __call__(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cost [n], gradient [n, 6] and Gauss-Newton matrix [n, 6, 6] of images and Jacobians."""
+        """Cost [n], gradient [n, p] and Gauss-Newton matrix [n, p, p] of images [n, rows, columns] and Jacobians
+        [n, rows, columns, p]."""
         ncc, gradient, normal = self.terms(drr, jacobian)
         loss = 1 - ncc
         if self.robust_scale is None:
