@@ -14,13 +14,14 @@ from DiffPoseRegistrationLib.imaging.phantom import phantom_ct, phantom_landmark
 from DiffPoseRegistrationLib.imaging.values import XRay
 from DiffPoseRegistrationLib.imaging.xray_reader import read_xray
 from DiffPoseRegistrationLib.metrics.errors import pose_error
+from DiffPoseRegistrationLib.refinement import deadline
 from DiffPoseRegistrationLib.refinement.levenberg_marquardt import minimise
 from DiffPoseRegistrationLib.refinement.pyramid import reduced
-from DiffPoseRegistrationLib.refinement.refine import SearchSettings, refine, spread_starts
+from DiffPoseRegistrationLib.refinement.refine import refine
+from DiffPoseRegistrationLib.refinement.schedule import SearchSettings
 from DiffPoseRegistrationLib.refinement.similarity import WindowedNCC
 from DiffPoseRegistrationLib.rendering.renderer import Renderer
 from DiffPoseRegistrationLib.workflow.simulate import simulate_xray
-from scipy.spatial.transform import Rotation
 
 CAMERA = Camera(1020.0, 256, 256, (1.2, 1.2))
 
@@ -47,22 +48,6 @@ def _off(pose, isocentre, degrees=15.0, millimetres=30.0, seed=0):
 
 def _tre(pose, truth, camera=CAMERA):
     return pose_error(pose, truth, phantom_landmarks(3), camera).tre_mm
-
-
-def test_starts_are_spread_by_the_angle_about_the_isocentre():
-    isocentre = np.array([10.0, -20, 300])
-    pose = perturbed(view_pose("LL", isocentre, 700.0), isocentre, 10, 10, np.random.default_rng(0))
-    starts = spread_starts(pose, isocentre, 20.0)
-    assert starts.shape == (15, 4, 4)
-    np.testing.assert_allclose(starts[0], pose, atol=1e-12)
-    turns = Rotation.from_matrix(starts[1:, :3, :3] @ pose[:3, :3].T).as_rotvec(degrees=True)
-    np.testing.assert_allclose(np.linalg.norm(turns, axis=1), 20.0)
-    in_camera = turns @ pose[:3, :3] / 20
-    assert sorted(np.count_nonzero(np.abs(in_camera) > 1e-6, axis=1)) == [1] * 6 + [3] * 8
-    np.testing.assert_allclose(turns.sum(axis=0), 0, atol=1e-9)
-    for start in starts:
-        placed = rigid.transform_points(rigid.inverse(start), isocentre[None])
-        np.testing.assert_allclose(placed, rigid.transform_points(rigid.inverse(pose), isocentre[None]), atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -197,3 +182,41 @@ def test_one_case_of_another_program(shared):
     wrong = replace(camera, principal_point_px=(c0 + shift, r0))
     altered = refine(renderer, XRay(xray.attenuation, wrong, xray.mask), _off(pose, ct.centre_ras))
     assert pose_error(altered.pose, pose, landmarks, camera).tre_mm > 2
+
+
+def test_when_the_time_is_up_the_best_pose_so_far_is_taken_and_judged(phantom):
+    """The clock is put forward inside the third scale: nothing here depends on how fast the machine is."""
+    ct, renderer, xray, truth = phantom
+    start = _off(truth, ct.centre_ras)
+    stages = []
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock = Clock()
+
+    def on_step(name, pose, cost):
+        stages.append(name)
+        if name == "64 px":
+            clock.now = 100.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deadline, "time", clock)
+        found = refine(renderer, xray, start, on_step=on_step, seconds=60.0)
+    whole = refine(renderer, xray, start)
+    assert not found.finished and whole.finished
+    assert stages.count("64 px") == 1 and "128 px" not in stages
+    assert _tre(found.pose, truth) < 0.2 * _tre(start, truth)
+    assert 0.5 < found.similarity < whole.similarity and found.renders < whole.renders
+    np.testing.assert_allclose(found.pose, found.trajectory[-1]["pose"], atol=1e-12)
+
+
+def test_without_any_time_the_start_itself_is_judged(phantom):
+    ct, renderer, xray, truth = phantom
+    start = _off(truth, ct.centre_ras)
+    found = refine(renderer, xray, start, seconds=0.0)
+    np.testing.assert_allclose(found.pose, start, atol=1e-12)
+    assert not found.finished and found.similarity < 0.8

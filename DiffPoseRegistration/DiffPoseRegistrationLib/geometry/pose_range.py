@@ -109,6 +109,18 @@ class PoseRange:
         )
 
 
+def displaced(pose: np.ndarray, isocentre: np.ndarray, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """``pose`` [4, 4] turned about the isocentre by rotation vectors [..., 3] (radians) and then shifted by [..., 3]
+    (mm), both in the pose's own camera axes: poses [..., 4, 4]."""
+    axes = pose[:3, :3]
+    motion = np.zeros((*np.shape(rotation)[:-1], 4, 4))
+    motion[..., :3, :3] = axes @ rigid.so3_exp(rotation) @ axes.T
+    motion[..., 3, 3] = 1.0
+    motion = rigid.about_point(motion, isocentre)
+    motion[..., :3, 3] += np.asarray(shift, dtype=np.float64) @ axes.T
+    return motion @ pose
+
+
 def perturbed(
     pose: np.ndarray,
     isocentre: np.ndarray,
@@ -118,11 +130,6 @@ def perturbed(
 ) -> np.ndarray:
     """``pose`` disturbed about the isocentre: each component of a rotation vector uniform in
     +-``rotation_deg`` and each component of a translation uniform in +-``translation_mm``, camera axes."""
-    axes = pose[:3, :3]
     omega = np.deg2rad(random.uniform(-rotation_deg, rotation_deg, 3))
     shift = random.uniform(-translation_mm, translation_mm, 3)
-    motion = np.eye(4)
-    motion[:3, :3] = axes @ rigid.so3_exp(omega) @ axes.T
-    motion = rigid.about_point(motion, isocentre)
-    motion[:3, 3] += axes @ shift
-    return motion @ pose
+    return displaced(pose, isocentre, omega, shift)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import rigid
+from ..geometry.pose_range import displaced
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
 from .optimiser import OnStep
@@ -140,13 +140,8 @@ def poses_in_box(
 ) -> np.ndarray:
     """Poses [n, 4, 4] at coordinates [n, 6] in [-1, 1]: rotation vector about the isocentre, then translation, in
     the initial pose's camera axes."""
-    axes = initial_pose[:3, :3]
-    motion = np.zeros((len(coordinates), 4, 4))
-    motion[:, :3, :3] = axes @ rigid.so3_exp(np.deg2rad(settings.rotation_deg) * coordinates[:, :3]) @ axes.T
-    motion[:, 3, 3] = 1.0
-    motion = rigid.about_point(motion, isocentre)
-    motion[:, :3, 3] += settings.translation_mm * coordinates[:, 3:] @ axes.T
-    return motion @ initial_pose
+    rotation = np.deg2rad(settings.rotation_deg) * coordinates[:, :3]
+    return displaced(initial_pose, isocentre, rotation, settings.translation_mm * coordinates[:, 3:])
 
 
 def weighted_ncc(xray: np.ndarray, pixel_weight: np.ndarray, drrs: np.ndarray) -> np.ndarray:

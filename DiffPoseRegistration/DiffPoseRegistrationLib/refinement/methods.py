@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy as np
 from ..errors import InputError
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
+from .deadline import Deadline, TimeUp
 from .optimiser import OnStep, Optimiser
 from .refine import Refinement, refine
 from .schedule import ISOLATED, WHOLE_BODY, Schedule, SearchSettings
+from .starts import Hypotheses
+from .views import View
 
 # lm: our default. adam-diffpose, adam-xvr: those of the papers. cma: a global search, then the default.
 METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
@@ -20,45 +24,80 @@ METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
 def refine_by(
     method: str,
     renderer: Renderer,
-    xray: XRay,
-    initial_poses: np.ndarray,
+    xray: XRay | Sequence[View],
+    initial_poses: Hypotheses | np.ndarray,
     settings: SearchSettings | None = None,
     isocentre: np.ndarray | None = None,
     on_step: OnStep | None = None,
+    seconds: float | None = None,
 ) -> Refinement:
     """As :func:`.refine.refine`, by one of :data:`METHODS`.
 
-    The papers' methods go from the first of ``initial_poses`` [n, 4, 4] alone; what they find is judged like a
-    pose of the default method, so that similarity and predicted error mean the same, but nothing is known of
-    other starts.
+    The papers' methods go from the likeliest of ``initial_poses`` alone; what they find is judged like a pose of the
+    default method, so that similarity and predicted error mean the same, but nothing is known of other starts.
 
     Raises
     ------
     InputError
-        If there is no such method, or as ``refine``.
+        If there is no such method, if a method that knows single X-rays only is given several views, or as
+        ``refine``.
     """
     if method not in METHODS:
         raise InputError(f"There is no method {method!r}; choose one of {', '.join(METHODS)}.")
     if method == "lm":
-        return refine(renderer, xray, initial_poses, settings, isocentre, on_step)
-    initial = np.asarray(initial_poses, dtype=np.float64).reshape(-1, 4, 4)[0]
-    if method == "cma":
-        from .global_search import global_search
+        return refine(renderer, xray, initial_poses, settings, isocentre, on_step, seconds)
+    if not isinstance(xray, XRay):
+        raise InputError(f"The method {method} registers single X-rays; calibrated views together take the method lm.")
+    initial = Hypotheses.of(initial_poses).poses[0]
+    deadline = Deadline(seconds)
+    watched = _Watched(initial, on_step)
+    renders_before = renderer.renders
+    try:
+        with renderer.checking(deadline.check):
+            if method == "cma":
+                from .global_search import global_search
 
-        search = global_search(renderer, xray, initial, isocentre=isocentre, on_step=on_step)
-        found = refine(renderer, xray, search.poses, settings, isocentre, on_step)
-        seconds, trajectory = {**search.seconds, **found.seconds}, search.trajectory + found.trajectory
+                search = global_search(renderer, xray, initial, isocentre=isocentre, on_step=watched)
+            else:
+                search = _single_start(method)(renderer, xray, initial, isocentre=isocentre, on_step=watched)
+    except TimeUp:
+        found = replace(judged(renderer, xray, watched.pose, settings, isocentre), finished=False)
+        return replace(
+            found,
+            initial_pose=initial,
+            renders=renderer.renders - renders_before,
+            trajectory=watched.trajectory,
+        )
+    if method == "cma":
+        found = refine(renderer, xray, search.poses, settings, isocentre, on_step, deadline.seconds_left)
+        stages, trajectory = {**search.seconds, **found.seconds}, search.trajectory + found.trajectory
     else:
-        search = _single_start(method)(renderer, xray, initial, isocentre=isocentre, on_step=on_step)
         found = judged(renderer, xray, search.pose, settings, isocentre)
-        seconds, trajectory = {**search.seconds, "judgement": sum(found.seconds.values())}, search.trajectory
+        stages, trajectory = {**search.seconds, "judgement": sum(found.seconds.values())}, search.trajectory
     return replace(
         found,
         initial_pose=initial,
-        renders=search.renders + found.renders,
-        seconds=seconds,
+        renders=renderer.renders - renders_before,
+        seconds=stages,
         trajectory=trajectory,
     )
+
+
+class _Watched:
+    """Passes steps on; remembers them, and the best pose of the stage under way, should the time be up."""
+
+    def __init__(self, initial: np.ndarray, on_step: OnStep | None) -> None:
+        self.pose = initial
+        self._on_step = on_step
+        self._stage, self._cost = "", np.inf
+        self.trajectory: list[dict] = []
+
+    def __call__(self, stage: str, pose: np.ndarray, cost: float) -> None:
+        self.trajectory.append({"stage": stage, "cost": cost, "pose": pose.tolist()})
+        if stage != self._stage or cost < self._cost:
+            self._stage, self._cost, self.pose = stage, cost, pose
+        if self._on_step is not None:
+            self._on_step(stage, pose, cost)
 
 
 def judged(

@@ -105,11 +105,17 @@ class SearchSettings:
         Expected error of the given pose across the beam, for the part of the image that is used.
     schedule
         The scales; None: chosen by whether the CT is one structure cut out of a body.
+    twins
+        Whether to start from the opposite side too, see :func:`.starts.mirrored_twins`.
+    grid
+        Half ranges (degrees, mm) of a grid of further starts about the likeliest pose; None: no grid.
     """
 
     rotation_deg: float = 20.0
     translation_mm: float = 60.0
     schedule: Schedule | None = None
+    twins: bool = False
+    grid: tuple[float, float] | None = None
 
     def wider(self) -> SearchSettings:
         """Half as far again in rotation, as far in translation (the image's crop was made for that)."""
@@ -118,4 +124,6 @@ class SearchSettings:
     @property
     def half_range(self) -> np.ndarray:
         """Half widths [6] of the search range as a twist (rad, mm)."""
-        return np.array([np.deg2rad(max(self.rotation_deg, 0.1))] * 3 + [max(self.translation_mm, 0.1)] * 3)
+        grid_deg, grid_mm = self.grid or (0.0, 0.0)
+        turn = np.deg2rad(max(self.rotation_deg, grid_deg, 0.1))
+        return np.array([turn] * 3 + [max(self.translation_mm, grid_mm, 0.1)] * 3)

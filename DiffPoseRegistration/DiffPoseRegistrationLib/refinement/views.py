@@ -54,10 +54,10 @@ class View:
 
 @dataclass(frozen=True)
 class PosePrior:
-    """A quadratic cost of leaving ``pose`` [4, 4]: ``weight`` for each coordinate of the twist about
-    ``isocentre`` that is off by its ``half_range`` [6] (rad, mm)."""
+    """A quadratic cost of leaving the nearest of ``poses`` [m, 4, 4]: ``weight`` for each coordinate of the twist
+    about ``isocentre`` that is off by its ``half_range`` [6] (rad, mm)."""
 
-    pose: np.ndarray
+    poses: np.ndarray
     isocentre: np.ndarray
     half_range: np.ndarray
     weight: float
@@ -65,8 +65,10 @@ class PosePrior:
     def __call__(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cost [n], gradient [n, 6] and normal matrix [n, 6, 6] at poses [n, 4, 4]."""
         # To first order in the rotation, which is small within the range, the twist's own change is the update.
-        motion = rigid.about_point(poses @ rigid.inverse(self.pose), -self.isocentre)
-        ratio = rigid.se3_log(motion) / self.half_range
+        motion = rigid.about_point(poses[:, None] @ rigid.inverse(self.poses), -self.isocentre)
+        ratios = rigid.se3_log(motion) / self.half_range
+        nearest = (ratios**2).sum(axis=-1).argmin(axis=1)
+        ratio = ratios[np.arange(len(poses)), nearest]
         gradient = 2 * self.weight * ratio / self.half_range
         normal = np.broadcast_to(np.diag(2 * self.weight / self.half_range**2), (len(poses), 6, 6))
         return self.weight * (ratio**2).sum(axis=1), gradient, normal

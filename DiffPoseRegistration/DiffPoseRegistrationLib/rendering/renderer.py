@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from ..errors import InputError
@@ -19,6 +22,8 @@ METHODS = ("joseph", "trilinear", "siddon")
 # samples between two planes sum to one wherever the samples lie, which at 0.75 they do not: the sum then has a ripple
 # in depth, ten times that of a half or of Joseph's method on a noisy CT.
 DEFAULT_STEP_VOXELS = 0.5
+
+_PART_SAMPLES = 3e7  # of the volume, at most, between two checks: a tenth of a second on two cores
 
 
 class Renderer:
@@ -70,6 +75,18 @@ class Renderer:
         self.backend = chosen_backend(backend)
         self.grids: list[AttenuationGrid] = attenuation_pyramid(ct, rule or AttenuationRule(), levels)
         self.renders = 0
+        self._checks: tuple[Callable[[], None], ...] = ()
+
+    @contextlib.contextmanager
+    def checking(self, check: Callable[[], None]) -> Iterator[None]:
+        """While this lasts, ``check`` is called before every image, and between parts of a large one that take a
+        fraction of a second each; what it raises ends the rendering."""
+        before = self._checks
+        self._checks = (*before, check)
+        try:
+            yield
+        finally:
+            self._checks = before
 
     def render(self, camera: Camera, pose: np.ndarray, level: int = 0) -> np.ndarray:
         """Line integrals [rows, columns], float32, at one pose [4, 4]."""
@@ -128,4 +145,30 @@ class Renderer:
             rays = ray_bundle(camera, poses, grid.ras_to_grid)
             return trace_images(grid.for_kernels, rays, (camera.rows, camera.columns)), None
         step_mm = self.step_voxels * float(grid.spacing_mm.min()) if self.method == "trilinear" else None
-        return march(self.backend, grid, camera, poses, step_mm, isocentre, pixels)
+        for check in self._checks:
+            check()
+        if pixels is not None or not self._checks:
+            return march(self.backend, grid, camera, poses, step_mm, isocentre, pixels)
+        return self._march_in_parts(grid, camera, poses, step_mm, isocentre)
+
+    def _march_in_parts(
+        self,
+        grid: AttenuationGrid,
+        camera: Camera,
+        poses: np.ndarray,
+        step_mm: float | None,
+        isocentre: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Whole images, rendered in bands of rows where they are so large that nobody should have to wait for them."""
+        samples = max(grid.size_ijk) * (1.0 if step_mm is None else float(grid.spacing_mm.min()) / step_mm)
+        rows = max(int(_PART_SAMPLES / (samples * camera.columns * max(len(poses), 1))), 1)
+        parts = []
+        for top in range(0, camera.rows, rows):
+            for check in self._checks:
+                check()
+            band = camera.cropped(top, 0, min(rows, camera.rows - top), camera.columns)
+            parts.append(march(self.backend, grid, band, poses, step_mm, isocentre))
+        if len(parts) == 1:
+            return parts[0]
+        images, jacobians = zip(*parts)
+        return np.concatenate(images, axis=1), None if isocentre is None else np.concatenate(jacobians, axis=1)

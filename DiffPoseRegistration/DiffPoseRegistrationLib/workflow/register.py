@@ -14,7 +14,8 @@ from ..geometry import rigid
 from ..imaging.values import CTVolume, XRay
 from ..refinement.methods import refine_by
 from ..refinement.pyramid import reduced
-from ..refinement.refine import Refinement, SearchSettings
+from ..refinement.refine import Refinement
+from ..refinement.schedule import SearchSettings
 from ..refinement.uncertainty import predicted_errors
 from ..refinement.verdict import ISOLATED_LIMITS, WHOLE_BODY_LIMITS, verdict
 from ..rendering.renderer import Renderer
