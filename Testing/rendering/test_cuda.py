@@ -18,13 +18,13 @@ _IN_THE_SIMULATOR = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from DiffPoseRegistrationLib.rendering import backends, march_cpu, march_cuda
+from DiffPoseRegistrationLib.rendering import backends, march_cpu, march_cuda, single_ray
 from DiffPoseRegistrationLib.rendering.rays import ray_bundle
 
 grid, camera, poses = backends.small_scene()
 rays = ray_bundle(camera, poses, grid.ras_to_grid)
 chosen = np.array([[1.0, 2.0], [3.5, 4.25]])
-for method in (march_cpu.JOSEPH, march_cpu.TRILINEAR):
+for method in (single_ray.JOSEPH, single_ray.TRILINEAR):
     for pixels in (None, chosen):
         for isocentre in (None, np.array([1.0, 2.0, 3.0])):
             how = (grid.for_kernels, rays, (8, 8), method, 0.7, isocentre, pixels)

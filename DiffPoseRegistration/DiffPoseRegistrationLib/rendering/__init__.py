@@ -3,8 +3,10 @@
 ``renderer``    the one entry that everybody calls
 ``grid``        the volume as the marchers want it: attenuation, 16 bit, zero border, pyramid
 ``rays``        camera and pose to ray origins and directions in grid coordinates
-``march_cpu``   the compiled marchers (numba): Joseph's method and the trilinear march
-``march_cuda``  the same source compiled for NVIDIA GPUs
+``single_ray``  one ray: Joseph's method, the trilinear march, and the derivatives (numba)
+``ray_lanes``   Joseph's method for sixteen neighbouring rays at once, where the processor can gather
+``march_cpu``   the compiled loops over pixels
+``march_cuda``  single rays compiled for NVIDIA GPUs
 ``siddon``      exact integrals of uniform voxels
 ``reference``   the readable torch renderer that the compiled ones are held against
 ``backends``    which of them renders

@@ -12,6 +12,7 @@ from ..geometry.camera import Camera
 from . import march_cpu
 from .grid import AttenuationGrid
 from .rays import ray_bundle
+from .single_ray import JOSEPH, TRILINEAR
 
 BACKENDS = ("auto", "cpu", "cuda", "reference")
 
@@ -38,7 +39,7 @@ def march(
     else:
         march_images = march_cpu.march_images
     rays = ray_bundle(camera, poses, grid.ras_to_grid)
-    method, step = (march_cpu.JOSEPH, 1.0) if step_mm is None else (march_cpu.TRILINEAR, step_mm)
+    method, step = (JOSEPH, 1.0) if step_mm is None else (TRILINEAR, step_mm)
     return march_images(grid.for_kernels, rays, (camera.rows, camera.columns), method, step, isocentre, pixels)
 
 

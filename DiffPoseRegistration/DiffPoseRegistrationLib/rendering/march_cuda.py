@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from . import march_cpu
+from . import single_ray
 from .rays import RayBundle
 
 _BLOCK = 64  # threads; neighbouring pixels, which read neighbouring voxels
 
 
 def _device_function(name: str, **calls: Callable) -> Callable:
-    """A function of ``march_cpu`` for the GPU, calling ``calls`` where it calls functions of those names."""
-    source = getattr(march_cpu, name).py_func
+    """A function of ``single_ray`` for the GPU, calling ``calls`` where it calls functions of those names."""
+    source = getattr(single_ray, name).py_func
     bound = types.FunctionType(source.__code__, {**source.__globals__, **calls}, name)
     return cuda.jit(device=True, fastmath=True)(bound)
 
@@ -31,10 +31,10 @@ def _pair(values, at):
     return np.float32(values[at]), np.float32(values[at + 1])
 
 
-_clip, _planes = _device_function("_clip"), _device_function("_planes")
-_trilinear, _bilinear = _device_function("_trilinear", _pair=_pair), _device_function("_bilinear", _pair=_pair)
-_line = _device_function("_line", _clip=_clip, _planes=_planes, _trilinear=_trilinear, _bilinear=_bilinear)
-_ray = _device_function("_ray", _line=_line)
+_clip, _planes, _to_twist = (_device_function(name) for name in ("clip", "planes", "to_twist"))
+_trilinear, _bilinear = (_device_function(name, pair=_pair) for name in ("trilinear", "bilinear"))
+_line = _device_function("line", clip=_clip, planes=_planes, trilinear=_trilinear, bilinear=_bilinear)
+_ray = _device_function("ray", line=_line, to_twist=_to_twist)
 
 
 @cuda.jit(fastmath=True)

@@ -14,8 +14,9 @@ from ..geometry.camera import Camera
 from ..imaging.attenuation import AttenuationRule
 from ..imaging.values import CTVolume
 from .grid import AttenuationGrid
-from .march_cpu import _clip, _trilinear, launching
+from .march_cpu import launching
 from .rays import ray_bundle
+from .single_ray import clip, trilinear
 
 _AIR_HU = -1000.0
 
@@ -107,9 +108,9 @@ def _images(grid: Any, channels: Any, rays: Any, step_mm: float, images: Any) ->
             dx, dy, dz = first[0] + c * per_column[0] + r * per_row[0]
             ray = first_ras[0] + c * per_column_ras[0] + r * per_row_ras[0]
             dt = step_mm / math.sqrt(ray[0] * ray[0] + ray[1] * ray[1] + ray[2] * ray[2])
-            low, high = _clip(ox, dx, layout[2], 0.0, 1.0)
-            low, high = _clip(oy, dy, layout[3], low, high)
-            low, high = _clip(oz, dz, layout[4], low, high)
+            low, high = clip(ox, dx, layout[2], 0.0, 1.0)
+            low, high = clip(oy, dy, layout[3], low, high)
+            low, high = clip(oz, dz, layout[4], low, high)
             if low < high:
                 start = math.ceil(low / dt - 0.5)
                 for n in range(start, math.floor(high / dt - 0.5) + 1):
@@ -117,7 +118,7 @@ def _images(grid: Any, channels: Any, rays: Any, step_mm: float, images: Any) ->
                     x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
                     channel = channels[int(z + 0.5), int(y + 0.5), int(x + 0.5)]
                     if channel > 0:
-                        one = _trilinear(
+                        one = trilinear(
                             values, layout[0], layout[1], np.float32(x), np.float32(y), np.float32(z),
                             np.float32(0), np.float32(0), np.float32(0), 1, None,
                         )  # fmt: skip
