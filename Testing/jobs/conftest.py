@@ -1,8 +1,8 @@
 """Job folders with odd names, a launcher that uses the pretended work, and a look for orphans."""
 
 import os
+import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pretend_tasks
@@ -10,6 +10,8 @@ import pytest
 from DiffPoseRegistrationLib.jobs import process
 from DiffPoseRegistrationLib.jobs.folder import create_job
 from DiffPoseRegistrationLib.jobs.launcher import JobLauncher
+from DiffPoseRegistrationLib.jobs.stream import environment_for_worker
+from waiting import PATIENCE_S, until_gone
 
 HERE = Path(__file__).parent
 TASKS = pretend_tasks.__name__
@@ -48,20 +50,51 @@ def make_job(place, ct):
 
 
 @pytest.fixture
+def start_python():
+    """Start Python with arguments, as a process that is ended with the test, however the test ends."""
+    made = []
+
+    def start(*arguments, **options):
+        options = {"env": environment_for_worker(), "stdout": subprocess.DEVNULL, **options}
+        made.append(subprocess.Popen([sys.executable, *map(str, arguments)], **options))
+        return made[-1]
+
+    yield start
+    for started in made:
+        started.kill()
+        started.wait()
+        for pipe in (started.stdin, started.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def start_worker(start_python):
+    """Start a worker on a job, with nobody who follows it."""
+
+    def start(job, *arguments, **options):
+        command = ["-m", "DiffPoseRegistrationLib.jobs", "run", job.path, *arguments, "--tasks", TASKS]
+        return start_python(*command, **options)
+
+    return start
+
+
+@pytest.fixture
 def launch():
-    """Make launchers that are closed at the end, with all processes they started gone by then."""
+    """Make launchers that are closed at the end, with all processes they started gone by then.
+
+    Their workers have all the time they need to stop cleanly, unless a test wants them to be ended.
+    """
     made = []
     children_before = set(process.descendants(os.getpid()))
 
     def make(**options):
         options.setdefault("tasks", TASKS)
+        options.setdefault("grace_s", PATIENCE_S)
         made.append(JobLauncher(options.pop("python", [sys.executable]), **options))
         return made[-1]
 
     yield make
     for launcher in made:
         launcher.close()
-    deadline = time.monotonic() + 8
-    while left := [pid for pid in set(process.descendants(os.getpid())) - children_before if process.is_alive(pid)]:
-        assert time.monotonic() < deadline, f"orphans: {left}"
-        time.sleep(0.02)
+    until_gone(*set(process.descendants(os.getpid())) - children_before)

@@ -1,7 +1,8 @@
 """Cheap work for the job tests, with the shape of the real: steps, checkpoints, previews, results.
 
 ``run_task`` adds the step numbers 1..steps; ``result/sum.txt`` holds the sum and its own SHA-256, so that a
-half-written or wrongly resumed result shows. Settings choose what goes wrong.
+half-written or wrongly resumed result shows. Settings choose what goes wrong, and after which step
+(``hold_at``) the work waits until there is a file (``go``).
 """
 
 import ctypes
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.jobs.files import atomic_file
+
+# More events than one turn of a panel takes.
+FLOOD = 1500
 
 
 def sealed(text):
@@ -44,6 +48,9 @@ def run_task(kind, inputs, settings, context):
     first = step
     while step < steps:
         context.raise_if_cancelled()
+        if step == settings.get("hold_at") and not Path(settings["go"]).exists():
+            time.sleep(0.005)
+            continue
         time.sleep(settings.get("step_s", 0.0))
         step += 1
         total += step
@@ -72,8 +79,13 @@ def _print_garbage(inputs, settings, context):
     print(f"reading {inputs.get('ct')}")
 
 
+def _flood(inputs, settings, context):
+    for number in range(FLOOD):
+        context.warning(str(number))
+
+
 def _ignore_cancel(inputs, settings, context):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     context.warning(f"child {child.pid}")
     while True:
         time.sleep(0.05)
@@ -107,6 +119,7 @@ class OutOfMemoryError(RuntimeError):
 
 FAULTS = {
     "garbage": _print_garbage,
+    "flood": _flood,
     "deaf": _ignore_cancel,
     "full once": _fail_once_on_full_disk,
     "fill": _fill_disk,

@@ -5,9 +5,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from DiffPoseRegistrationLib.errors import InputError
@@ -15,6 +15,7 @@ from DiffPoseRegistrationLib.jobs import events, lock, process
 from DiffPoseRegistrationLib.jobs.command import add_jobs_command, cancel_job, list_jobs, run_job, show_job
 from DiffPoseRegistrationLib.jobs.launcher import State
 from DiffPoseRegistrationLib.jobs.stream import environment_for_worker
+from waiting import PATIENCE_S, until, until_gone
 
 
 def _jobs(*arguments) -> int:
@@ -22,21 +23,6 @@ def _jobs(*arguments) -> int:
     add_jobs_command(parser.add_subparsers(required=True))
     options = parser.parse_args(["jobs", *map(str, arguments)])
     return options.run(options)
-
-
-def _worker(job):
-    return subprocess.Popen(
-        [sys.executable, "-m", "DiffPoseRegistrationLib.jobs", "run", str(job.path), "--tasks", "pretend_tasks"],
-        env=environment_for_worker(),
-        stdout=subprocess.DEVNULL,
-    )
-
-
-def _until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_job_from_waiting_to_gone(make_job, place, capsys):
@@ -73,38 +59,33 @@ def test_resume_says_in_json_and_exit_code_how_it_ended(make_job, capfd):
 
 
 @pytest.mark.parametrize(("fault", "forced"), [(None, False), ("deaf", True)])
-def test_cancel_reaches_a_worker_that_somebody_else_started(make_job, fault, forced):
+def test_cancel_reaches_a_worker_that_somebody_else_started(make_job, start_worker, fault, forced):
     job = make_job(fault=fault, steps=100_000, step_s=0.01)
-    worker = _worker(job)
-    _until(lambda: job.status().state == "running")
+    worker = start_worker(job)
+    until(lambda: job.status().state == "running")
     if forced:
-        _until(lambda: process.descendants(worker.pid))
+        until(lambda: process.descendants(worker.pid))
     children = process.descendants(worker.pid)
-    began = time.monotonic()
-    assert cancel_job(job.path, grace_s=0.3 if forced else 5.0) is State.CANCELLED
-    assert time.monotonic() - began < 1.0
-    worker.wait(5)
-    _until(lambda: not any(process.is_alive(pid) for pid in children))
+    assert cancel_job(job.path, grace_s=0.3 if forced else PATIENCE_S) is State.CANCELLED
+    worker.wait(PATIENCE_S)
+    until_gone(*children)
     assert job.status().state == "cancelled" and not job.stop.exists() and not lock.is_held(job.path)
     assert events.read(job.path)[-1].forced is forced
 
 
-def test_ctrl_c_in_the_shell_stops_cleanly(make_job):
-    if os.name == "nt":
-        pytest.skip("needs POSIX signals")
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_in_the_shell_stops_cleanly(make_job, start_python, start_worker):
     job = make_job(steps=100_000, step_s=0.01)
     code = "import sys; from DiffPoseRegistrationLib.jobs.command import run_job; from pathlib import Path; "
     code += "print(run_job(Path(sys.argv[1]), tasks='pretend_tasks')[0].value)"
-    shell = subprocess.Popen(
-        [sys.executable, "-c", code, str(job.path)], env=environment_for_worker(), stdout=subprocess.PIPE, text=True
-    )
-    _until(lambda: job.status().state == "running")
-    shell.send_signal(2)
-    assert shell.communicate(timeout=5)[0].strip() == "cancelled"
-    worker = _worker(job)  # and the same for a worker without a launcher
-    _until(lambda: job.status().state == "running")
-    worker.send_signal(15)
-    assert worker.wait(5) == 3
+    shell = start_python("-c", code, job.path, stdout=subprocess.PIPE, text=True)
+    until(lambda: job.status().state == "running")
+    shell.send_signal(signal.SIGINT)
+    assert shell.communicate(timeout=PATIENCE_S)[0].strip() == "cancelled"
+    worker = start_worker(job)  # and the same for a worker without a launcher
+    until(lambda: job.status().state == "running")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 3
     assert events.read(job.path)[-1].reason == "interrupted"
 
 
@@ -123,7 +104,7 @@ def test_diagnose_says_what_this_python_can_do(place, tmp_path):
     blocked.write_text("x")
     answer = subprocess.run(
         [*command, "--json", "--folder", str(blocked)],
-        env=environment_for_worker(), capture_output=True, text=True, timeout=60,
+        env=environment_for_worker(), capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     found = json.loads(answer.stdout)
     assert answer.returncode == 1  # since the folder is a file

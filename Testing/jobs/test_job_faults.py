@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,10 +18,9 @@ from DiffPoseRegistrationLib.jobs.checkpoint import CheckpointStore
 from DiffPoseRegistrationLib.jobs.files import is_temporary
 from DiffPoseRegistrationLib.jobs.folder import JobFolder, create_job
 from DiffPoseRegistrationLib.jobs.launcher import State
-from DiffPoseRegistrationLib.jobs.stream import environment_for_worker
+from waiting import PATIENCE_S, until, until_gone
 
 KILLS = 20
-WORKER = [sys.executable, "-m", "DiffPoseRegistrationLib.jobs"]
 
 # A launcher in a process of its own, to be killed: it says the worker's process id as soon as it knows it.
 LAUNCHER = """
@@ -60,87 +58,91 @@ def _check_nothing_is_half(job: JobFolder) -> None:
             assert path.read_bytes().startswith(b"picture ")
 
 
-def _wait_until_gone(pids, seconds=8.0):
-    deadline = time.monotonic() + seconds
-    while left := [pid for pid in pids if process.is_alive(pid)]:
-        assert time.monotonic() < deadline, f"orphans: {left}"
-        time.sleep(0.01)
+def _starts(job: JobFolder) -> list[events.Started]:
+    return [event for event in events.read(job.path) if isinstance(event, events.Started)]
 
 
-def _worker_pids(job: JobFolder) -> set[int]:
-    return {event.pid for event in events.read(job.path) if isinstance(event, events.Started)}
-
-
-def _finish(job: JobFolder, launch, total: int) -> list[events.Event]:
+def _finish(job: JobFolder, launch) -> list[events.Event]:
+    """Let the job come to its end, and check the sum that it makes."""
+    steps = json.loads((job.path / "job.json").read_text(encoding="utf-8"))["settings"].get("steps", 20)
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(30) is State.FINISHED, launcher.last_event
-    assert json.loads((job.result / "result.json").read_text(encoding="utf-8"))["sum"] == total
+    assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
+    assert json.loads((job.result / "result.json").read_text(encoding="utf-8"))["sum"] == steps * (steps + 1) // 2
     assert not [path for path in job.path.rglob("*") if is_temporary(path)]
     return events.read(job.path)
 
 
+def _wait_for_a_random_moment(job: JobFolder, rng: random.Random, startup_s: float) -> None:
+    """Some moment of an attempt: while its process starts, or among the steps that it does."""
+    attempt = len(_starts(job))
+    if rng.random() < 0.3:
+        time.sleep(rng.uniform(0, startup_s))
+        return
+    until(lambda: len(_starts(job)) > attempt)
+    more = _newest_whole_step(job) + rng.randrange(12)
+    until(lambda: _newest_whole_step(job) >= more)
+    time.sleep(rng.uniform(0, 0.01))
+
+
+def _startup_seconds(start, job: JobFolder) -> float:
+    """How long a process takes here and now until the work begins."""
+    began = time.monotonic()
+    started = start()
+    until(lambda: _starts(job))
+    started.kill()
+    started.wait()
+    return time.monotonic() - began
+
+
 @posix
 @pytest.mark.parametrize("kind", ["prepare", "register"])
-def test_worker_killed_at_random_moments(make_job, launch, kind):
-    steps = 2_000
-    job, rng, resumed = make_job(kind, steps=steps, every=3, step_s=0.0005), random.Random(1), []
+def test_worker_killed_at_random_moments(make_job, launch, start_worker, kind):
+    job, rng, steps = make_job(kind, steps=100_000, every=3, step_s=0.0005), random.Random(1), [0]
+    startup_s = _startup_seconds(lambda: start_worker(job), job)
     for _ in range(KILLS):
-        worker = subprocess.Popen(
-            [*WORKER, "run", str(job.path), "--tasks", "pretend_tasks"],
-            env=environment_for_worker(),
-            stdout=subprocess.DEVNULL,
-        )
-        time.sleep(rng.uniform(0.02, 0.30))
+        worker = start_worker(job)
+        _wait_for_a_random_moment(job, rng, startup_s)
         worker.kill()
         worker.wait()
         assert not lock.is_held(job.path)
         _check_nothing_is_half(job)
-        assert job.status().state in ("waiting", "interrupted")
-        before = _newest_whole_step(job)
-        assert before >= (resumed[-1] if resumed else 0)  # nothing that was finished is lost
-        resumed.append(before)
-    starts = [event for event in events.read(job.path) if isinstance(event, events.Started)]
-    assert len(starts) > KILLS // 3 and resumed[-1] > 0  # the kills did hit work under way
-    launcher = launch()
-    launcher.start(job.path)
-    while launcher.state is State.STARTING:
-        launcher.drain()
-    last = [event for event in events.read(job.path) if isinstance(event, events.Started)][-1]
-    assert last.resumed_step == resumed[-1] and last.attempt == len(starts) + 1
-    launcher.cancel()
-    assert launcher.wait(5) is State.CANCELLED
-    # Now let it end: the rest is long, so check the arithmetic on a shorter way to the same end.
-    steps = _newest_whole_step(job) + 10
-    _shorten(job, steps)
-    _finish(job, launch, steps * (steps + 1) // 2)
+        assert job.status().state == "interrupted"
+        steps.append(_newest_whole_step(job))
+    assert steps == sorted(steps) and len(set(steps)) > KILLS // 4  # nothing that was finished is lost
+    attempts = len(_starts(job))
+    _shorten(job, steps[-1] + 10)
+    history = _finish(job, launch)
+    last = [event for event in history if isinstance(event, events.Started)][-1]
+    assert last.resumed_step == steps[-1] and last.attempt == attempts + 1
 
 
 @posix
 @pytest.mark.parametrize("mode", ["once", "warm"])
 @pytest.mark.parametrize("kind", ["prepare", "register"])
-def test_launcher_killed_at_random_moments(make_job, launch, kind, mode):
-    job, rng, known = make_job(kind, steps=100_000, every=3, step_s=0.0005), random.Random(2), set()
+def test_launcher_killed_at_random_moments(make_job, launch, start_python, kind, mode):
+    job, rng, workers = make_job(kind, steps=100_000, every=3, step_s=0.0005), random.Random(2), set()
+
+    def start():
+        return start_python("-c", LAUNCHER, job.path, mode, stderr=subprocess.DEVNULL)
+
+    startup_s = _startup_seconds(start, job)
+    until(lambda: not lock.is_held(job.path))
     for _ in range(KILLS // 2):
-        launcher = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, str(job.path), mode],
-            env=environment_for_worker(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(rng.uniform(0.05, 0.45))
-        family = set(process.descendants(launcher.pid))
+        launcher = start()
+        _wait_for_a_random_moment(job, rng, startup_s)
+        launcher.send_signal(signal.SIGSTOP)  # so that it starts no worker between the next two lines
+        os.waitpid(launcher.pid, os.WUNTRACED)
+        workers |= set(process.descendants(launcher.pid))
         launcher.kill()
         launcher.wait()
-        known |= family | _worker_pids(job)
-        _wait_until_gone(known)
+        until_gone(*workers)
         assert not lock.is_held(job.path)
         _check_nothing_is_half(job)
         assert job.status().resumable
-    assert known and _worker_pids(job)
-    steps = _newest_whole_step(job) + 10
-    _shorten(job, steps)
-    _finish(job, launch, steps * (steps + 1) // 2)
+    assert workers >= {start.pid for start in _starts(job)[1:]} and _newest_whole_step(job) > 0
+    _shorten(job, _newest_whole_step(job) + 10)
+    _finish(job, launch)
 
 
 def _shorten(job: JobFolder, steps: int) -> None:
@@ -151,54 +153,40 @@ def _shorten(job: JobFolder, steps: int) -> None:
 
 
 @posix
-def test_both_killed_at_once(make_job, launch):
+def test_both_killed_at_once(make_job, start_python):
     job = make_job("prepare", steps=100_000, every=3, step_s=0.0005)
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(job.path), "once"], env=environment_for_worker(), stdout=subprocess.PIPE
-    )
+    launcher = start_python("-c", LAUNCHER, job.path, "once", stdout=subprocess.PIPE)
     worker = int(launcher.stdout.readline())
     os.kill(worker, signal.SIGKILL)
     launcher.kill()
     launcher.wait()
-    launcher.stdout.close()
-    _wait_until_gone([worker])
+    until_gone(worker)
     assert job.status().state == "interrupted"
     _check_nothing_is_half(job)
 
 
 @posix
-def test_a_worker_that_ignores_the_loss_of_its_parent_is_ended_by_itself(make_job):
+def test_a_worker_that_ignores_the_loss_of_its_parent_is_ended_by_itself(make_job, start_python):
     job = make_job(fault="deaf")
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(job.path), "once"], env=environment_for_worker(), stdout=subprocess.PIPE
-    )
+    launcher = start_python("-c", LAUNCHER, job.path, "once", stdout=subprocess.PIPE)
     worker = int(launcher.stdout.readline())
-    while not (children := process.descendants(worker)):
-        time.sleep(0.01)
+    children = until(lambda: process.descendants(worker))
     launcher.kill()
     launcher.wait()
-    launcher.stdout.close()
-    _wait_until_gone([worker, *children], seconds=9)
+    until_gone(worker, *children)
     assert job.status().state == "interrupted"
 
 
 @posix
-def test_a_worker_whose_input_stays_open_still_misses_its_parent(make_job):
+def test_a_worker_whose_input_stays_open_still_misses_its_parent(make_job, start_python, start_worker):
     """As under PythonSlicer, a launcher that outlives Slicer and keeps the worker's input open."""
-    job = make_job("prepare", steps=100_000, step_s=0.001)
-    parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    worker = subprocess.Popen(
-        [*WORKER, "run", str(job.path), "--owned", "--parent", str(parent.pid), "--tasks", "pretend_tasks"],
-        env=environment_for_worker(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )
-    while not _worker_pids(job):
-        time.sleep(0.01)
+    job = make_job("prepare", steps=1_000_000, step_s=0.001)
+    parent = start_python("-c", "import time; time.sleep(1000)")
+    owned = ("--owned", "--parent", str(parent.pid), "--grace", str(PATIENCE_S))
+    worker = start_worker(job, *owned, stdin=subprocess.PIPE)
+    until(lambda: _starts(job))
     parent.kill()  # and not waited for: a zombie is gone as well
-    assert worker.wait(5) == 3
-    parent.wait()
-    worker.stdin.close()
+    assert worker.wait(PATIENCE_S) == 3
     assert events.read(job.path)[-1].reason == "the program that started it is gone"
 
 
@@ -206,11 +194,11 @@ def test_full_disk_then_room_again(make_job, launch, tmp_path):
     job = make_job(fault="full once", marker=str(tmp_path / "marker"))
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "disk is full" in launcher.last_event.error and "model.bin" in launcher.last_event.error
     assert "Free some space" in launcher.last_event.hint
     assert not list(job.result.iterdir())
-    _finish(job, launch, 210)
+    _finish(job, launch)
 
 
 @posix
@@ -225,7 +213,7 @@ def test_a_really_full_disk(ct, tmp_path, launch):
         job = create_job("prepare", {"ct": ct}, {"fault": "fill"}, small)
         launcher = launch()
         launcher.start(job.path)
-        assert launcher.wait(20) is State.FAILED
+        assert launcher.wait(PATIENCE_S) is State.FAILED
         assert "disk is full" in launcher.last_event.error
         _check_nothing_is_half(job)
         assert list(job.result.iterdir()) == [] and job.status().resumable
@@ -237,11 +225,11 @@ def test_a_really_full_disk(ct, tmp_path, launch):
             except OSError:
                 pass
         launcher.start(job.path)
-        assert launcher.wait(20) is State.FAILED
+        assert launcher.wait(PATIENCE_S) is State.FAILED
         assert "disk is full" in launcher.last_event.error
         _check_nothing_is_half(job)
         (small / "ballast").unlink()
-        _finish(job, launch, 20100)
+        _finish(job, launch)
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
@@ -252,13 +240,13 @@ def test_a_folder_that_cannot_be_written(make_job, launch):
     job.result.write_text("in the way")
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert str(job.result) in launcher.last_event.error
     job.result.unlink()
     (job.path / "events.jsonl").unlink()
     (job.path / "events.jsonl").mkdir()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED  # not even an event can be written: the stream still says why
+    assert launcher.wait(PATIENCE_S) is State.FAILED  # not even an event can be written: the stream still says why
     assert str(job.path) in launcher.last_event.error and not lock.is_held(job.path)
 
 
@@ -286,7 +274,7 @@ def test_a_damaged_description(make_job, launch, damage, sentence):
     path.write_text(damage(text), encoding="utf-8")
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert sentence in launcher.last_event.error, launcher.last_event
     assert job.status().state == "damaged" and not job.result.exists()
 
@@ -314,7 +302,7 @@ def test_hostile_paths_are_refused(make_job, launch, hostile):
     path.write_text(json.dumps(data), encoding="utf-8")
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert launcher.last_event.error.startswith("Input ct "), launcher.last_event
 
 
@@ -326,7 +314,7 @@ def test_links_out_of_the_folder_are_refused(make_job, launch, tmp_path):
     job.result.symlink_to(outside, target_is_directory=True)
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "link" in launcher.last_event.error and not list(outside.iterdir())
     (outside / "precious").write_text("keep")
     assert job.clean() == []
@@ -339,11 +327,11 @@ def test_an_input_that_changed_since_is_not_mixed_with_old_work(make_job, launch
     ct.write_bytes(b"another patient")
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "has changed since" in launcher.last_event.error
     ct.unlink()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "is missing" in launcher.last_event.error
 
 
@@ -354,7 +342,7 @@ def test_a_half_event_and_garbage_in_the_file_are_passed_over(make_job, launch):
         whole + b"\xff garbage\n{}\n[1]\n" + events.line(events.Warned("x", "a"))[:20]
     )
     assert job.status().state == "interrupted"
-    history = _finish(job, launch, 210)
+    history = _finish(job, launch)
     assert [type(event) for event in history[:2]] == [events.Started, events.Started]
     assert history[1].attempt == 2
 
@@ -366,7 +354,7 @@ def test_a_torn_checkpoint_is_passed_over(make_job, launch):
         state = json.dumps({"step": step, "total": step * (step + 1) // 2})
         store.save(step, lambda folder, state=state: (folder / "state.json").write_text(state))
     (job.checkpoint / "step-0000000010" / "state.json").write_bytes(b"\x00" * 24)  # as after a power cut
-    history = _finish(job, launch, 210)
+    history = _finish(job, launch)
     assert history[0].resumed_step == 5
 
 
@@ -374,4 +362,4 @@ def test_a_lock_file_left_by_a_dead_worker_is_no_obstacle(make_job, launch):
     job = make_job()
     Path(job.path / lock.FILE_NAME).write_text('{"pid": 1, "host": "elsewhere"}')
     assert not lock.is_held(job.path)
-    _finish(job, launch, 210)
+    _finish(job, launch)

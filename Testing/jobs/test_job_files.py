@@ -19,6 +19,7 @@ from DiffPoseRegistrationLib.jobs.context import JobContext, StopRequest
 from DiffPoseRegistrationLib.jobs.description import JobDescription, fingerprint
 from DiffPoseRegistrationLib.jobs.folder import JobFolder, create_job, find_jobs
 from DiffPoseRegistrationLib.jobs.remaining import RemainingTime
+from waiting import PATIENCE_S
 
 
 class Clock:
@@ -340,7 +341,7 @@ def test_jobs_in_temporary_places_are_for_their_owner_only(ct, tmp_path, launch)
         assert stat.S_IMODE(create_job("register", {}, {}, tmp_path).path.stat().st_mode) == 0o700
         launcher = launch()
         launcher.start(private.path)
-        assert launcher.wait(20).value == "finished"
+        assert launcher.wait(PATIENCE_S).value == "finished"
         made = [path for path in private.path.rglob("*") if path.name not in ("job.json", "events.jsonl", "lock")]
         assert made and all(path.stat().st_mode & 0o077 == 0 for path in made)
         assert all("ller" not in str(path.relative_to(private.path)) for path in private.path.rglob("*"))

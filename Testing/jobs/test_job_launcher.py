@@ -12,6 +12,7 @@ import pytest
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.jobs import events, lock, process
 from DiffPoseRegistrationLib.jobs.launcher import JobLauncher, State
+from waiting import PATIENCE_S, until, until_gone
 
 
 def _result(job):
@@ -23,7 +24,7 @@ def test_a_job_runs_to_its_end_and_leaves_what_it_promised(make_job, launch):
     launcher = launch(on_state=states.append, on_event=seen.append)
     assert launcher.state is State.IDLE
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED, launcher.last_event
+    assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
     assert states == [State.STARTING, State.RUNNING, State.FINISHED]
     kinds = [type(event) for event in seen]
     assert kinds[0] is events.Started and kinds[-1] is events.Finished
@@ -48,7 +49,7 @@ def test_what_others_print_goes_to_the_log_and_no_private_name_with_it(make_job,
     job, lines = make_job(fault="garbage"), []
     launcher = launch(on_output=lines.append)
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED, launcher.last_event
+    assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
     log = job.log.read_text(encoding="utf-8", errors="replace")
     assert "native" in log and "half a line" in log and "reading <input>" in log
     assert "Müller" not in log and lines == []
@@ -69,7 +70,7 @@ def test_an_error_reaches_the_person_as_a_sentence(make_job, launch, fault, sent
     job = make_job(fault=fault)
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert sentence in launcher.last_event.error and hint in launcher.last_event.hint
     assert "Traceback" not in launcher.last_event.error
     log = job.log.read_text(encoding="utf-8", errors="replace")
@@ -77,50 +78,46 @@ def test_an_error_reaches_the_person_as_a_sentence(make_job, launch, fault, sent
         assert "Traceback" in log and "while reading <input> of <input>" in log and "Müller" not in log
     if fault == "crash":
         assert "Segmentation fault" in log
-    deadline = time.monotonic() + 3
-    while job.status().state != "failed" and time.monotonic() < deadline:
-        time.sleep(0.02)  # the launcher writes the crashed worker's last word in a thread
-    assert job.status().state == "failed" and sentence in job.status().problem
+    until(lambda: job.status().state == "failed")  # the launcher writes the crashed worker's last word in a thread
+    assert sentence in job.status().problem
 
 
-def test_cancel_answers_quickly_keeps_the_checkpoint_and_resumes(make_job, launch):
-    job = make_job("prepare", steps=60, step_s=0.02)
+def test_cancel_keeps_the_checkpoint_and_the_job_resumes_there(make_job, launch, tmp_path):
+    go = tmp_path / "go"
+    job = make_job("prepare", steps=60, hold_at=17, go=str(go))
     launcher = launch()
     launcher.start(job.path)
-    while not any(job.checkpoint.glob("step-*")):
-        launcher.drain()
-        time.sleep(0.01)
-    began = time.monotonic()
+    until(lambda: job.checkpoints.latest() and job.checkpoints.latest().step == 15, launcher.drain)
     launcher.cancel()
     assert launcher.state is State.CANCELLING
-    assert launcher.wait(10, interval_s=0.005) is State.CANCELLED
-    assert time.monotonic() - began < 1.0
+    assert launcher.wait(PATIENCE_S) is State.CANCELLED
+    assert not launcher.last_event.forced
     assert job.status().state == "cancelled" and job.status().resumable and not job.stop.exists()
+    go.touch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED
-    assert _result(job)["sum"] == 1830 and _result(job)["first"] >= 5
+    assert launcher.wait(PATIENCE_S) is State.FINISHED
+    assert _result(job)["sum"] == 1830 and _result(job)["first"] == 15
     assert events.read(job.path)[-1].name == "finished" and job.status().attempts == 2
 
 
 def test_cancel_right_after_start(make_job, launch):
-    job = make_job(steps=10_000, step_s=0.01)
+    job = make_job(steps=100_000, step_s=0.01)
     for pause in (0.0, 0.02, 0.06):
         launcher = launch()
         launcher.start(job.path)
-        time.sleep(pause)
+        time.sleep(pause)  # not to wait for anything: to cancel at different moments of the start
         launcher.cancel()
-        assert launcher.wait(10) is State.CANCELLED
-        assert not lock.is_held(job.path)
+        assert launcher.wait(PATIENCE_S) is State.CANCELLED
+        assert not lock.is_held(job.path) and not launcher.last_event.forced
 
 
 def test_a_stop_file_made_by_anybody_stops_the_job(make_job, launch):
-    job = make_job(steps=10_000, step_s=0.01)
+    job = make_job(steps=100_000, step_s=0.01)
     launcher = launch()
     launcher.start(job.path)
-    while launcher.state is not State.RUNNING:
-        launcher.drain()
+    until(lambda: launcher.state is State.RUNNING, launcher.drain)
     job.request_stop()
-    assert launcher.wait(5) is State.CANCELLED
+    assert launcher.wait(PATIENCE_S) is State.CANCELLED
     assert launcher.last_event.reason == "stop file"
 
 
@@ -129,27 +126,22 @@ def test_a_stop_file_of_an_earlier_attempt_does_not_stop_the_next(make_job, laun
     job.request_stop()
     launcher = launch()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED and not job.stop.exists()
+    assert launcher.wait(PATIENCE_S) is State.FINISHED and not job.stop.exists()
 
 
 def test_a_deaf_worker_is_ended_with_its_children_after_the_grace_time(make_job, launch):
     job, seen = make_job(fault="deaf"), []
     launcher = launch(grace_s=0.2, on_event=seen.append)
     launcher.start(job.path)
-    while not any(isinstance(event, events.Warned) for event in seen):
-        launcher.drain()
-        time.sleep(0.01)
+    until(lambda: any(isinstance(event, events.Warned) for event in seen), launcher.drain)
     started = next(event for event in seen if isinstance(event, events.Started))
     child = next(int(event.text.split()[1]) for event in seen if isinstance(event, events.Warned))
     assert process.is_alive(child)
     launcher.cancel()
-    assert launcher.wait(5) is State.CANCELLED
+    assert launcher.wait(PATIENCE_S) is State.CANCELLED
     assert launcher.last_event.forced
-    assert not process.is_alive(started.pid) and not process.is_alive(child)
-    deadline = time.monotonic() + 3
-    while job.status().state != "cancelled" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert job.status().state == "cancelled" and not lock.is_held(job.path)
+    until_gone(started.pid, child)
+    until(lambda: job.status().state == "cancelled" and not lock.is_held(job.path))
 
 
 def test_callbacks_that_raise_do_not_stop_the_draining(make_job, launch, caplog):
@@ -161,25 +153,21 @@ def test_callbacks_that_raise_do_not_stop_the_draining(make_job, launch, caplog)
 
     launcher = launch(on_state=raising, on_event=raising, on_output=raising)
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED
+    assert launcher.wait(PATIENCE_S) is State.FINISHED
     assert isinstance(calls[-1], State) and len(calls) > 5
     assert "the panel's fault" in caplog.text
 
 
 def test_a_panel_that_closes_is_called_no_more_and_its_worker_ends(make_job, launch):
-    job, calls = make_job("prepare", steps=10_000, step_s=0.01), []
+    job, calls = make_job("prepare", steps=100_000, step_s=0.01), []
     launcher = launch(on_state=calls.append, on_event=calls.append)
     launcher.start(job.path)
-    while not any(isinstance(call, events.Progress) for call in calls):
-        launcher.drain()
+    until(lambda: any(isinstance(call, events.Progress) for call in calls), launcher.drain)
     pid = next(call.pid for call in calls if isinstance(call, events.Started))
     launcher.close()
     count = len(calls)
-    deadline = time.monotonic() + 3
-    while process.is_alive(pid) and time.monotonic() < deadline:
-        launcher.drain()
-        time.sleep(0.02)
-    assert not process.is_alive(pid) and len(calls) == count
+    until(lambda: not process.is_alive(pid), launcher.drain)
+    assert len(calls) == count
     assert job.status().state == "cancelled" and job.status().resumable
     with pytest.raises(InputError):
         launcher.start(job.path)
@@ -189,9 +177,7 @@ def test_a_callback_may_close_the_launcher(make_job, launch):
     job, calls = make_job(), []
     launcher = launch(on_event=lambda event: (calls.append(event), launcher.close()))
     launcher.start(job.path)
-    deadline = time.monotonic() + 5
-    while not calls and time.monotonic() < deadline:
-        launcher.drain()
+    until(lambda: calls, launcher.drain)
     for _ in range(20):
         launcher.drain()
     assert len(calls) == 1
@@ -209,33 +195,32 @@ def test_a_callback_may_start_the_next_job(make_job, launch, warm):
 
     launcher = launch(warm=warm, on_state=next_job)
     launcher.start(jobs.pop().path)
-    assert launcher.wait(20) is State.FINISHED, launcher.last_event
+    assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
     assert ended == [State.FINISHED] * 4
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(make_job, launch):
-    job = make_job(steps=10_000, step_s=0.01)
+    job = make_job(steps=100_000, step_s=0.01)
     first, second = launch(), launch()
     first.start(job.path)
-    while first.state is not State.RUNNING:
-        first.drain()
+    until(lambda: first.state is State.RUNNING, first.drain)
     with pytest.raises(InputError, match="still running"):
         first.start(job.path)
     second.start(job.path)
-    assert second.wait(10) is State.FAILED
+    assert second.wait(PATIENCE_S) is State.FAILED
     assert second.last_event.refused and "already working on this job (process" in second.last_event.error
     first.drain()
     assert first.state is State.RUNNING  # and the first does not notice
     assert not any(isinstance(event, events.Failed) for event in events.read(job.path))
     first.cancel()
-    assert first.wait(5) is State.CANCELLED
+    assert first.wait(PATIENCE_S) is State.CANCELLED
 
 
 def test_a_finished_job_is_not_run_again(make_job, launch):
     job, launcher = make_job(), launch()
     for expected in (State.FINISHED, State.FAILED):
         launcher.start(job.path)
-        assert launcher.wait(20) is expected
+        assert launcher.wait(PATIENCE_S) is expected
     assert launcher.last_event.refused and "finished already" in launcher.last_event.error
     assert job.status().state == "finished"
 
@@ -243,7 +228,7 @@ def test_a_finished_job_is_not_run_again(make_job, launch):
 def test_a_python_that_does_not_exist(make_job):
     launcher = JobLauncher([str(Path("no such") / "python")])
     launcher.start(make_job().path)
-    assert launcher.wait(5) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "cannot be started" in launcher.last_event.error
     launcher.close()
 
@@ -260,33 +245,60 @@ def test_a_python_that_prints_nonsense_and_ends(make_job, tmp_path, launch):
     lines = []
     launcher = JobLauncher([str(script)], on_output=lines.append)
     launcher.start(make_job().path)
-    assert launcher.wait(5) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "exit code 7" in launcher.last_event.error and "no module here" in launcher.last_event.error
     assert len(lines) == 3
     launcher.close()
 
 
 def test_the_callers_thread_is_never_held_up(make_job, launch):
-    """Every call of a panel's event loop into the launcher, over starting, running, previews and cancelling."""
-    job, slowest = make_job("prepare", steps=10_000, step_s=0.001), {}
-    launcher = launch(grace_s=2.0)
+    """Every call of a panel's event loop into the launcher, over starting, running, previews and cancelling: in
+    processor time of the calling thread, which other programs do not take part in. A worker that hears nothing shows
+    that no call waits for it (the wall clock of all this is a trial of its own)."""
+    job, slowest, seen = make_job("prepare", steps=1_000_000, step_s=0.001), {}, []
+    launcher = launch(on_event=seen.append)
 
-    def timed(name, call, *arguments):
-        began = time.perf_counter()
+    def timed(call, *arguments):
+        began = time.thread_time()
         call(*arguments)
-        slowest[name] = max(slowest.get(name, 0.0), time.perf_counter() - began)
+        slowest[call.__name__] = max(slowest.get(call.__name__, 0.0), time.thread_time() - began)
 
-    timed("start", launcher.start, job.path)
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
-        timed("drain", launcher.drain)
-        time.sleep(0.01)
-    timed("cancel", launcher.cancel)
+    timed(launcher.start, job.path)
+    until(lambda: sum(isinstance(event, events.Preview) for event in seen) > 5, lambda: timed(launcher.drain))
+    if os.name != "nt":
+        worker = next(event.pid for event in seen if isinstance(event, events.Started))
+        os.kill(worker, signal.SIGSTOP)
+        for _ in range(20):
+            timed(launcher.drain)
+    timed(launcher.cancel)
+    for _ in range(20):
+        timed(launcher.drain)
+    assert launcher.state is State.CANCELLING
+    if os.name != "nt":
+        os.kill(worker, signal.SIGCONT)
+    until(lambda: not launcher.state.is_busy, lambda: timed(launcher.drain))
+    timed(launcher.close)
+    assert set(slowest) == {"start", "drain", "cancel", "close"} and max(slowest.values()) < 0.05, slowest
+
+
+def test_one_turn_of_the_panel_takes_a_bounded_share_of_what_waits(make_job, launch):
+    """A flood of events, each with work for the panel, is handled over many turns; none is lost, none out of order."""
+    job, seen, turns = make_job(fault="flood", steps=1), [], []
+
+    def show(event):
+        seen.append(event)
+        time.sleep(0.001)
+
+    launcher = launch(on_event=show)
+    launcher.start(job.path)
+    until(job.result.joinpath("result.json").exists)  # everything waits by now
     while launcher.state.is_busy:
-        timed("drain", launcher.drain)
-        time.sleep(0.01)
-    timed("close", launcher.close)
-    assert max(slowest.values()) < 0.05, slowest
+        before = len(seen)
+        launcher.drain()
+        turns.append(len(seen) - before)
+    told = [event.text for event in seen if isinstance(event, events.Warned)]
+    assert told == [str(number) for number in range(pretend_tasks.FLOOD)]
+    assert isinstance(seen[-1], events.Finished) and max(turns) <= 25  # of a millisecond each
 
 
 @pytest.fixture
@@ -302,38 +314,31 @@ def between(tmp_path):
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_through_a_launcher_in_between_everything_still_reaches_the_worker(make_job, launch, between, warm):
-    launcher = launch(python=between, warm=warm, grace_s=0.3)
+    launcher = launch(python=between, warm=warm)
     job = make_job()
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED, launcher.last_event
-    job = make_job(steps=10_000, step_s=0.01)
+    assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
+    job = make_job(steps=100_000, step_s=0.01)
     launcher.start(job.path)
-    while launcher.state is not State.RUNNING:
-        launcher.drain()
+    until(lambda: launcher.state is State.RUNNING, launcher.drain)
     launcher.cancel()
-    assert launcher.wait(5) is State.CANCELLED and not launcher.last_event.forced
-    job = make_job(fault="deaf")
+    assert launcher.wait(PATIENCE_S) is State.CANCELLED and not launcher.last_event.forced
+    launcher, job = launch(python=between, warm=warm, grace_s=0.3), make_job(fault="deaf")
     launcher.start(job.path)
-    while not job.status().attempts:
-        time.sleep(0.01)
+    until(lambda: launcher.state is State.RUNNING, launcher.drain)
     worker = events.read(job.path)[0].pid
-    launcher.drain()
     launcher.cancel()
-    assert launcher.wait(5) is State.CANCELLED and launcher.last_event.forced
-    assert not process.is_alive(worker)
+    assert launcher.wait(PATIENCE_S) is State.CANCELLED and launcher.last_event.forced
+    until_gone(worker)
 
 
 def test_a_launcher_in_between_that_dies_alone_does_not_leave_the_worker_behind(make_job, launch, between):
-    launcher, job = launch(python=between), make_job(fault="deaf")
+    launcher, job = launch(python=between, grace_s=0.3), make_job(fault="deaf")
     launcher.start(job.path)
-    while not job.status().attempts:
-        time.sleep(0.01)
+    until(lambda: job.status().attempts)
     worker = events.read(job.path)[0].pid
     (middle,) = (pid for pid in process.descendants(os.getpid()) if worker in process.descendants(pid))
     os.kill(middle, signal.SIGKILL)
-    assert launcher.wait(5) is State.FAILED
+    assert launcher.wait(PATIENCE_S) is State.FAILED
     assert "ended unexpectedly" in launcher.last_event.error
-    deadline = time.monotonic() + 2
-    while process.is_alive(worker):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_gone(worker)

@@ -2,39 +2,32 @@
 
 import json
 import os
-import statistics
 import subprocess
-import sys
 import time
 
 from DiffPoseRegistrationLib.jobs import events, process
 from DiffPoseRegistrationLib.jobs.launcher import State
-from DiffPoseRegistrationLib.jobs.stream import environment_for_worker
+from waiting import PATIENCE_S, until, until_gone
 
 
 def _result(job):
     return json.loads((job.result / "result.json").read_text(encoding="utf-8"))
 
 
-def test_the_next_job_begins_within_100_ms_and_finds_what_is_loaded(make_job, launch):
-    launcher, delays, pids = launch(warm=True), [], set()
-    for number in range(6):
+def test_the_next_job_finds_the_same_worker_and_what_is_loaded(make_job, launch):
+    launcher, pids = launch(warm=True), set()
+    for number in range(4):
         job = make_job(steps=5)
-        submitted = time.time()
         launcher.start(job.path)
-        assert launcher.wait(20, interval_s=0.002) is State.FINISHED, launcher.last_event
-        started = events.read(job.path)[0]
-        if number:
-            delays.append(started.time - submitted)
+        assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
         pids.add(_result(job)["pid"])
         assert _result(job)["found"] is (number > 0)
     assert len(pids) == 1
-    assert statistics.median(delays) < 0.1, delays
 
 
 def test_cancelled_and_failed_jobs_leave_the_worker_warm(make_job, launch):
     launcher, pids = launch(warm=True), []
-    long = make_job(steps=10_000, step_s=0.01)
+    long = make_job(steps=100_000, step_s=0.01)
     for job, expected in (
         (make_job(), State.FINISHED),
         (long, State.CANCELLED),
@@ -43,12 +36,11 @@ def test_cancelled_and_failed_jobs_leave_the_worker_warm(make_job, launch):
         (make_job(), State.FINISHED),
     ):
         launcher.start(job.path)
-        while launcher.state is State.STARTING:
-            launcher.drain()
+        until(lambda: launcher.state is not State.STARTING, launcher.drain)
         pids.append(next(event.pid for event in events.read(job.path) if isinstance(event, events.Started)))
         if job is long:
             launcher.cancel()
-        assert launcher.wait(20) is expected
+        assert launcher.wait(PATIENCE_S) is expected
     assert len(set(pids)) == 1
 
 
@@ -57,7 +49,7 @@ def test_what_is_loaded_survives_a_mistake_of_the_person_but_not_a_fault(make_jo
     for fault in (None, "input", None, "memory", None):
         job = make_job(fault=fault, steps=2)
         launcher.start(job.path)
-        launcher.wait(20)
+        launcher.wait(PATIENCE_S)
         if fault is None:
             found.append(_result(job)["found"])
     assert found == [False, True, False]
@@ -68,44 +60,40 @@ def test_a_warm_worker_that_crashed_is_replaced(make_job, launch):
     for fault, expected in ((None, State.FINISHED), ("crash", State.FAILED), (None, State.FINISHED)):
         job = make_job(fault=fault)
         launcher.start(job.path)
-        assert launcher.wait(20) is expected
+        assert launcher.wait(PATIENCE_S) is expected
 
 
 def test_it_ends_when_idle_and_the_next_job_starts_another(make_job, launch):
-    launcher, pids = launch(warm=True, idle_s=0.15), set()
-    for pause in (0.0, 0.15, 0.6):  # also at the very moment when it ends
-        time.sleep(pause)
-        job = make_job(steps=3)
+    launcher, pid = launch(warm=True, idle_s=0.15), None
+    for pause in (None, 0.13, 0.14, 0.15, 0.16, None):
+        if pause is None and pid is not None:
+            until_gone(pid)
+        elif pause is not None:
+            time.sleep(pause)  # not to wait for anything: to come at about the moment when it ends
+        before, job = pid, make_job(steps=3)
         launcher.start(job.path)
-        assert launcher.wait(20) is State.FINISHED, launcher.last_event
-        pids.add(_result(job)["pid"])
-    assert len(pids) > 1
+        assert launcher.wait(PATIENCE_S) is State.FINISHED, launcher.last_event
+        pid = _result(job)["pid"]
+    assert pid != before
 
 
 def test_it_ends_when_the_panel_closes(make_job, launch):
     launcher = launch(warm=True)
     job = make_job(steps=3)
     launcher.start(job.path)
-    assert launcher.wait(20) is State.FINISHED
+    assert launcher.wait(PATIENCE_S) is State.FINISHED
     pid = _result(job)["pid"]
     assert process.is_alive(pid)
     launcher.close()
-    deadline = time.monotonic() + 3
-    while process.is_alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_gone(pid)
 
 
-def test_the_line_protocol_survives_garbage_and_ends_on_request(make_job):
+def test_the_line_protocol_survives_garbage_and_ends_on_request(make_job, start_python):
     job = make_job(steps=3)
     orders = [b"", b"garbage", b"\xff\xfe", b'{"order": "dance"}', b'{"order": "run"}', b"[]", b"x" * 200_000]
     orders += [json.dumps({"order": "run", "folder": str(job.path)}).encode()]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "DiffPoseRegistrationLib.jobs", "serve", "--tasks", "pretend_tasks"],
-        env=environment_for_worker(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    command = ["-m", "DiffPoseRegistrationLib.jobs", "serve", "--tasks", "pretend_tasks"]
+    server = start_python(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     server.stdin.write(b"\n".join(orders) + b"\n")
     server.stdin.flush()
     seen = []
@@ -114,11 +102,9 @@ def test_the_line_protocol_survives_garbage_and_ends_on_request(make_job):
     server.stdin.write(b'{"order": "end"}\n')
     server.stdin.flush()
     rest = [events.parse(text) for text in server.stdout.read().splitlines()]
-    assert server.wait(5) == 0
+    assert server.wait(PATIENCE_S) == 0
     assert isinstance(seen[0], events.Ready) and seen[0].pid == server.pid
     assert isinstance(rest[-1], events.Ended) and rest[-1].reason == "on request"
-    server.stdin.close()
-    server.stdout.close()
 
 
 def test_a_missing_package_is_named(make_job, launch, tmp_path, monkeypatch):
@@ -127,5 +113,5 @@ def test_a_missing_package_is_named(make_job, launch, tmp_path, monkeypatch):
     for warm in (False, True):
         launcher = launch(warm=warm, tasks="needy_tasks")
         launcher.start(make_job().path)
-        assert launcher.wait(20) is State.FAILED
+        assert launcher.wait(PATIENCE_S) is State.FAILED
         assert "a_package_nobody_has is missing" in launcher.last_event.error

@@ -23,17 +23,24 @@ def main(arguments: list[str] | None = None) -> int:
     serve.add_argument("--idle", type=float, default=worker.DEFAULT_IDLE_S, help="seconds without work before it ends")
     for command in (run, serve):
         command.add_argument("--parent", type=int, help="process id of the program to end with")
+        command.add_argument(
+            "--grace",
+            type=float,
+            default=worker.DEFAULT_GRACE_S,
+            help="seconds in which a task may stop when that program is gone (default %(default)g)",
+        )
         # The module that does the work; another one only in tests, which have no CT to register.
         command.add_argument("--tasks", default=worker.TASKS_MODULE, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.diagnose:
         return diagnose.main(options.folder, as_json=options.json)
+    if options.command is None:
+        parser.print_help()
+        return worker.REFUSED
+    common = {"tasks": options.tasks, "parent": options.parent, "grace_s": options.grace}
     if options.command == "run":
-        return worker.run_one(options.folder, tasks=options.tasks, owned=options.owned, parent=options.parent)
-    if options.command == "serve":
-        return worker.serve(tasks=options.tasks, idle_s=options.idle, parent=options.parent)
-    parser.print_help()
-    return worker.REFUSED
+        return worker.run_one(options.folder, owned=options.owned, **common)
+    return worker.serve(idle_s=options.idle, **common)
 
 
 if __name__ == "__main__":

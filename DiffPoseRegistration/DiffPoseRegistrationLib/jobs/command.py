@@ -6,6 +6,7 @@ import argparse
 import json
 import platform
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from ..errors import InputError
 from . import events, lock, worker
 from .description import JobDescription
 from .folder import JobFolder, Status, find_jobs
-from .launcher import DEFAULT_GRACE_S, JobLauncher, State
+from .launcher import JobLauncher, State
 from .process import is_alive, kill_tree
 
 # As the other commands of the tool: 130 for stopped by the person.
 _EXIT = {State.FINISHED: 0, State.CANCELLED: 130}
+_CTRL_C_LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,22 @@ def run_job(
     if not status.resumable:
         raise InputError(f"The job in {folder} is {status.state}: nothing to resume. {status.problem}".strip())
     launcher = JobLauncher(python, on_event=on_event, tasks=tasks)
+    interrupted = threading.Event()  # heeded between the steps of the launcher, never in the middle of one
     previous = signal.getsignal(signal.SIGINT)
     try:
-        signal.signal(signal.SIGINT, lambda number, frame: launcher.cancel())
+        signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
         launcher.start(folder)
-        return launcher.wait(), launcher.last_event
+        while launcher.state.is_busy:
+            if interrupted.is_set():
+                launcher.cancel()
+            launcher.wait(_CTRL_C_LOOK_S)
+        return launcher.state, launcher.last_event
     finally:
         signal.signal(signal.SIGINT, previous)
         launcher.close()
 
 
-def cancel_job(folder: Path, *, grace_s: float = DEFAULT_GRACE_S) -> State | None:
+def cancel_job(folder: Path, *, grace_s: float = worker.DEFAULT_GRACE_S) -> State | None:
     """Ask the job in ``folder`` to stop, whoever started it, and end its process after ``grace_s``.
 
     Returns None if nobody was working on it, else CANCELLED. Raises InputError if the worker is on another computer
@@ -134,7 +141,9 @@ def add_jobs_command(subparsers: argparse._SubParsersAction) -> None:
         action.add_argument("folder", type=Path, help="the job folder" if name != "list" else "where the jobs are")
         action.add_argument("--json", action="store_true", help="print JSON instead of words")
         if name == "cancel":
-            action.add_argument("--grace", type=float, default=DEFAULT_GRACE_S, help="seconds before it is forced")
+            action.add_argument(
+                "--grace", type=float, default=worker.DEFAULT_GRACE_S, help="seconds before it is forced"
+            )
         if name == "resume":
             action.add_argument("--tasks", default=worker.TASKS_MODULE, help=argparse.SUPPRESS)
         action.set_defaults(run=function)

@@ -27,14 +27,15 @@ from .stream import WorkerStream, environment_for_worker
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_GRACE_S = 5.0
 # One drain handles messages for at most this long; the rest waits for the next one.
 _DRAIN_S = 0.02
 # The order to cancel arrives at once; a worker that does not hear it is also told by the stop file.
 _STOP_FILE_AFTER_S = 0.3
 # An ended process whose output stays open (a grandchild has it) is given up after this long.
-_LAST_LINES_S = 1.0
+_LAST_LINES_S = 3.0
 _KEPT_LINES = 50
+# More is left where it is, so that a flood makes the worker wait rather than fill the memory.
+_TURN_MESSAGES = 200
 
 
 class State(str, Enum):
@@ -75,7 +76,8 @@ class JobLauncher:
     warm
         Keep the worker for the next job, until it has been idle for ``idle_s`` seconds.
     grace_s
-        After ``cancel`` the worker has so long to stop by itself; then its process tree is ended.
+        After ``cancel``, or when this process is gone, the worker has so long to stop by itself; then its process
+        tree is ended.
     on_state, on_event, on_output
         Called from ``drain`` with the new State, each Event of the job, each other line (text). What they
         raise is logged and otherwise ignored.
@@ -90,7 +92,7 @@ class JobLauncher:
         environment: Mapping[str, str] | None = None,
         warm: bool = False,
         idle_s: float = worker.DEFAULT_IDLE_S,
-        grace_s: float = DEFAULT_GRACE_S,
+        grace_s: float = worker.DEFAULT_GRACE_S,
         on_state: Callable[[State], None] | None = None,
         on_event: Callable[[events.Event], None] | None = None,
         on_output: Callable[[str], None] | None = None,
@@ -107,6 +109,7 @@ class JobLauncher:
         self._job: JobFolder | None = None
         self._stream: WorkerStream | None = None
         self._leaving: list[WorkerStream] = []
+        self._waiting: deque[events.Event | bytes | int | OSError] = deque()
         self._worker_pid: int | None = None
         self._kill_at: float | None = None
         self._stop_file_at: float | None = None
@@ -161,15 +164,9 @@ class JobLauncher:
         if stream is None:
             return
         deadline = time.monotonic() + _DRAIN_S
-        batch: list[bytes | int | OSError] = []
-        while len(batch) < 1000 and time.monotonic() < deadline:
-            try:
-                batch.append(stream.messages.get_nowait())
-            except queue.Empty:
-                break
-        for message in _without_stale_previews(batch):
-            if self._closed or self._stream is not stream:  # a callback closed us, or the worker has done its job
-                return
+        self._take_what_waits(stream)
+        while self._waiting and time.monotonic() < deadline:
+            message = self._waiting.popleft()
             if isinstance(message, events.Event):
                 self._handle(message)
             elif isinstance(message, bytes):
@@ -178,6 +175,8 @@ class JobLauncher:
                 self._call(self._on_output, text)
             else:
                 self._process_ended(message)
+            if self._closed or self._stream is not stream:  # a callback closed us, or the worker has done its job
+                return
         self._look_after_process()
 
     def wait(self, timeout_s: float | None = None, interval_s: float = 0.02) -> State:
@@ -205,15 +204,30 @@ class JobLauncher:
             return
         if self._stream is not None:
             self._leaving.append(self._stream)
-        common = ["--parent", str(os.getpid()), "--tasks", self._tasks]
+        common = ["--parent", str(os.getpid()), "--grace", str(self._grace_s), "--tasks", self._tasks]
         if self._warm:
             arguments = ["serve", "--idle", str(self._idle_s), *common]
         else:
             arguments = ["run", str(self._job.path), "--owned", *common]
         self._worker_pid = None
+        self._waiting.clear()
         self._stream = WorkerStream(self._python, arguments, self._environment)
         if self._warm:
             self._stream.send(order)
+
+    def _take_what_waits(self, stream: WorkerStream) -> None:
+        """Messages with events parsed; of several previews only the newest, for only its file is still there."""
+        while len(self._waiting) < _TURN_MESSAGES:
+            try:
+                message = stream.messages.get_nowait()
+            except queue.Empty:
+                return
+            event = events.parse(message) if isinstance(message, bytes) else None
+            if isinstance(event, events.Preview):
+                stale = next((item for item in self._waiting if isinstance(item, events.Preview)), None)
+                if stale is not None:
+                    self._waiting.remove(stale)
+            self._waiting.append(event or message)
 
     def _enter(self, state: State) -> None:
         if state not in _NEXT[self._state]:
@@ -299,7 +313,7 @@ class JobLauncher:
             self._stream.kill(*also)
         if self._stream.has_exited():
             self._exited_at = self._exited_at or now
-            if now - self._exited_at > _LAST_LINES_S and self._stream.messages.empty():
+            if now - self._exited_at > _LAST_LINES_S and not self._waiting and self._stream.messages.empty():
                 self._stream.kill()  # what it left behind holds its output open
                 self._process_ended(-1)
 
@@ -310,14 +324,6 @@ class JobLauncher:
             callback(value)
         except Exception:
             _log.exception("A callback of the job launcher failed; the job goes on.")
-
-
-def _without_stale_previews(batch: Sequence[bytes | int | OSError]) -> list[events.Event | bytes | int | OSError]:
-    """The messages with events parsed; of several previews that waited only the newest, for only it is still there."""
-    parsed = [events.parse(item) or item if isinstance(item, bytes) else item for item in batch]
-    previews = [index for index, item in enumerate(parsed) if isinstance(item, events.Preview)]
-    stale = set(previews[:-1])
-    return [item for index, item in enumerate(parsed) if index not in stale]
 
 
 def _ended(stream: WorkerStream) -> bool:

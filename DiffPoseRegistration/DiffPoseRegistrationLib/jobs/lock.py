@@ -20,7 +20,8 @@ else:
 
 FILE_NAME = "lock"
 
-# A worker retries this long, since somebody who only looks at the lock holds it for an instant.
+# A worker retries this long, since another one may just be leaving, and since somebody who only looks at the lock
+# holds it for an instant.
 _PATIENCE_S = 1.0
 # Windows locks make the locked bytes unreadable for others: lock a byte far behind the holder's note.
 _WINDOWS_LOCK_OFFSET = 2**30
@@ -38,7 +39,7 @@ class FolderLock:
         """Take the lock. Raises Held if another process has it, OSError if the folder cannot be written."""
         self._descriptor: int | None = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            self._take(folder, time.monotonic() + patience_s)
+            self._take(folder, patience_s)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -48,9 +49,12 @@ class FolderLock:
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, note)
 
-    def _take(self, folder: Path, deadline: float) -> None:
+    def _take(self, folder: Path, patience_s: float) -> None:
+        deadline = time.monotonic() + patience_s
         while not _try_lock(self._descriptor, exclusive=True, folder=folder):
-            if time.monotonic() > deadline:
+            if _only_looked_at(self._descriptor, folder):  # however slowly the machine lets them go on
+                deadline = time.monotonic() + patience_s
+            elif time.monotonic() > deadline:
                 raise Held(
                     f"Another process is already working on this job{_holder_text(folder)}; "
                     f"wait for it or cancel it first ({folder})."
@@ -104,6 +108,14 @@ def holder(folder: Path) -> tuple[int, str] | None:
 def _holder_text(folder: Path) -> str:
     found = holder(folder)
     return "" if found is None else f" (process {found[0]} on {found[1]})"
+
+
+def _only_looked_at(descriptor: int, folder: Path) -> bool:
+    """True if those who have the lock only look at it; Windows, where all locks are exclusive, cannot tell."""
+    if os.name == "nt" or not _try_lock(descriptor, exclusive=False, folder=folder):
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
 
 
 def _try_lock(descriptor: int, *, exclusive: bool, folder: Path) -> bool:

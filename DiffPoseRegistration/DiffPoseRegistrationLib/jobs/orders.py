@@ -65,6 +65,15 @@ class OrderReader:
         os.close(null)
         threading.Thread(target=self._read, name="orders", daemon=True).start()
 
+    def has_unread(self) -> bool:
+        """True if something waits on the input that was not read yet, be it its end."""
+        try:
+            if os.name == "nt":
+                return _windows_available(self._descriptor) != 0
+            return bool(select.select([self._descriptor], [], [], 0)[0])
+        except OSError:
+            return False
+
     def _read(self) -> None:
         buffer = b""
         looked = time.monotonic()

@@ -32,8 +32,8 @@ TASKS_MODULE = "DiffPoseRegistrationLib.workflow.tasks"
 FINISHED, FAILED, REFUSED, CANCELLED = 0, 1, 2, 3
 
 PARENT_GONE = "the program that started it is gone"
-# After the parent is gone a task may still write a checkpoint; then the process ends, come what may.
-PARENT_GONE_GRACE_S = 5.0
+# So long a task that was asked to stop may take, to write a checkpoint; then its process is ended.
+DEFAULT_GRACE_S = 5.0
 DEFAULT_IDLE_S = 900.0
 _UMASK_PRIVATE = 0o077
 
@@ -179,7 +179,14 @@ def load_tasks(name: str) -> ModuleType:
         ) from error
 
 
-def run_one(folder: Path, *, tasks: str = TASKS_MODULE, owned: bool = False, parent: int | None = None) -> int:
+def run_one(
+    folder: Path,
+    *,
+    tasks: str = TASKS_MODULE,
+    owned: bool = False,
+    parent: int | None = None,
+    grace_s: float = DEFAULT_GRACE_S,
+) -> int:
     """The ``run`` command. ``owned``: standard input carries orders and its end means that the parent is gone."""
     stop = StopRequest()
     worker = Worker(_set_up(stop.request, lambda: bool(stop)), tasks)
@@ -191,13 +198,19 @@ def run_one(folder: Path, *, tasks: str = TASKS_MODULE, owned: bool = False, par
 
         def gone() -> None:
             stop.request(PARENT_GONE)
-            _leave_soon()
+            _leave_after(grace_s)
 
         OrderReader(obey, gone, parent)
     return worker.run(folder, stop)
 
 
-def serve(*, tasks: str = TASKS_MODULE, idle_s: float = DEFAULT_IDLE_S, parent: int | None = None) -> int:
+def serve(
+    *,
+    tasks: str = TASKS_MODULE,
+    idle_s: float = DEFAULT_IDLE_S,
+    parent: int | None = None,
+    grace_s: float = DEFAULT_GRACE_S,
+) -> int:
     """The ``serve`` command: a warm worker that takes orders until it is idle for ``idle_s`` or told to end."""
     waiting: queue.SimpleQueue[tuple[Path, StopRequest] | str] = queue.SimpleQueue()
     newest = [StopRequest()]
@@ -220,21 +233,30 @@ def serve(*, tasks: str = TASKS_MODULE, idle_s: float = DEFAULT_IDLE_S, parent: 
 
     def gone() -> None:
         leave(PARENT_GONE)
-        _leave_soon()
+        _leave_after(grace_s)
 
-    OrderReader(obey, gone, parent)
+    orders = OrderReader(obey, gone, parent)
     # What makes the first job quick too; whatever is wrong with it, that job will say so in its own words.
     with contextlib.suppress(Exception), captured(Path(os.devnull)):
         load_tasks(tasks)
     announcer.write(events.line(events.Ready("", os.getpid())))
-    reason = "idle"
-    with contextlib.suppress(queue.Empty):
-        while not isinstance(item := waiting.get(timeout=idle_s), str):
-            worker.run(*item)
-            announcer.write(events.line(events.Ready("", os.getpid())))
-        reason = item
-    announcer.write(events.line(events.Ended("", reason)))
+    while not isinstance(item := _next(waiting, orders, idle_s), str):
+        worker.run(*item)
+        announcer.write(events.line(events.Ready("", os.getpid())))
+    announcer.write(events.line(events.Ended("", item)))
     return FINISHED
+
+
+def _next(
+    waiting: queue.SimpleQueue[tuple[Path, StopRequest] | str], orders: OrderReader, idle_s: float
+) -> tuple[Path, StopRequest] | str:
+    """The next job, or why there will be none."""
+    while True:
+        try:
+            return waiting.get(timeout=idle_s)
+        except queue.Empty:
+            if not orders.has_unread():  # on a busy machine an order may have come that nobody had time to read
+                return "idle"
 
 
 def _set_up(ask: Callable[[str], None], asked: Callable[[], bool]) -> Announcer:
@@ -254,9 +276,9 @@ def _set_up(ask: Callable[[str], None], asked: Callable[[], bool]) -> Announcer:
     return announcer
 
 
-def _leave_soon() -> None:
+def _leave_after(grace_s: float) -> None:
     """The parent is gone: after a grace time for the task to stop, end this process and its children."""
-    time.sleep(PARENT_GONE_GRACE_S)
+    time.sleep(grace_s)
     if os.name != "nt":
         for child in descendants(os.getpid()):
             with contextlib.suppress(OSError):
