@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry import rigid
@@ -74,15 +75,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--rounds is at least 1 and --samples at least 2.")
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for volume, size, batch in _configurations(arguments):
         print(f"{size} x {size} pixels, {volume}^3 voxels, batch {batch} ...", file=sys.stderr, flush=True)
         more, quotients = _measure(volume, size, batch, backend, present, rounds, arguments)
         rows += more
         ratios.update(quotients)
+        if size == _GOAL_PIXELS and backend == "cpu":
+            figures.update(_core_scaling(volume, size, rounds))
     installed = {name: importlib.metadata.version(name) for name in present}
     write_csv(arguments.out / "render.csv", rows)
-    _write_page(arguments.out / "render.md", rows, ratios, installed, rounds)
-    return {"rows": rows, "figures": {}, "ratios": ratios, "peers": installed, "backend": backend}
+    _write_page(arguments.out / "render.md", rows, ratios, figures, installed, rounds)
+    return {"rows": rows, "figures": figures, "ratios": ratios, "peers": installed, "backend": backend}
 
 
 def _configurations(arguments: argparse.Namespace) -> list[tuple[int, int, int]]:
@@ -145,11 +149,15 @@ def _measure(
         if call is not None:
             cases.append(_Case(renderer, what, call))
     differences: dict[tuple[str, str], float] = {}
+    correlations: dict[tuple[str, str], float] = {}
     for case in cases:
         image = case.call()
         image = image[0] if isinstance(image, tuple) else image
+        correlations[case.renderer, case.what] = float(np.corrcoef(image.ravel(), truth.ravel())[0, 1])
         differences[case.renderer, case.what] = float(np.abs(image - truth).max() / truth.max())
     seconds = seconds_side_by_side({f"{case.renderer}|{case.what}": case.call for case in cases}, rounds)
+    enter, leave, length = fine.crossings()
+    voxels = batch * float(((leave - enter) * length).sum()) / fine.step_mm
     place = {"volume": volume, "pixels": size, "batch": batch}
     rows = []
     for case in cases:
@@ -162,11 +170,36 @@ def _measure(
                 "median_ms": 1e3 * times["median"],
                 "lower_quartile_ms": 1e3 * times["lower_quartile"],
                 "upper_quartile_ms": 1e3 * times["upper_quartile"],
+                "ns_per_voxel": 1e9 * times["median"] / voxels,
                 "peak_mb": _peak_mb(case.call),
                 "difference": differences[case.renderer, case.what],
+                "correlation": correlations[case.renderer, case.what],
             }
         )
     return rows, _quotients(f"{size}px {volume}^3 x{batch}", seconds, list(scenes))
+
+
+def _core_scaling(volume: int, size: int, rounds: int) -> dict[str, float]:
+    """How many times as long our Joseph takes on one core as on two, and as on all."""
+    scene = _scene(volume, size, 1)
+    grid = AttenuationGrid.from_attenuation(scene.attenuation, scene.ijk_to_ras)
+    cores = numba.config.NUMBA_NUM_THREADS
+
+    def on(threads: int, gradient: bool) -> Callable[[], None]:
+        def call() -> None:
+            numba.set_num_threads(threads)
+            march("cpu", grid, scene.camera, scene.poses, None, scene.isocentre if gradient else None)
+
+        return call
+
+    found = {}
+    for threads in sorted({min(2, cores), cores} - {1}):
+        for what, gradient in ((_FORWARD, False), (_GRADIENT, True)):
+            seconds = seconds_side_by_side({"one": on(1, gradient), "more": on(threads, gradient)}, 3 * rounds)
+            quotient = paired_ratio(seconds["one"], seconds["more"])["median"]
+            found[f"{size}px {volume}^3: DiffPose Joseph on 1 core / on {threads}, {what}"] = quotient
+    numba.set_num_threads(cores)
+    return found
 
 
 def _quotients(place: str, seconds: dict[str, list[float]], labels: list[str]) -> dict[str, float]:
@@ -259,19 +292,26 @@ def _peak_mb(call: Callable[[], Any]) -> float | None:
 
 
 def _write_page(
-    path: Path, rows: list[dict[str, Any]], ratios: dict[str, float], installed: dict[str, str], rounds: int
+    path: Path,
+    rows: list[dict[str, Any]],
+    ratios: dict[str, float],
+    figures: dict[str, float],
+    installed: dict[str, str],
+    rounds: int,
 ) -> None:
     where, tree = machine(), revision()
     facts = {**where, "threads": where["threads"] or "all", **versions(), **installed, "commit": tree["commit"]}
     text = [
         "# Renderers side by side",
         f"Medians of {rounds} rounds on {where['processor']}, {where['usable_cores']} cores. `peak_mb`: memory of the "
-        "process at its peak beyond what it held before. `difference`: largest difference from DiffPose's trilinear "
-        "march at a quarter of a voxel, as a share of the brightest pixel; all render the same rays.",
+        "process at its peak beyond what it held before, the result among it. `ns_per_voxel`: time by the way that the "
+        "rays run within the volume, in voxel edges. `difference`: largest difference from DiffPose's trilinear "
+        "march at a quarter of a voxel, as a share of the brightest pixel; `correlation`: normalised correlation with "
+        "that image. All render the same rays.",
         markdown_table(rows),
         "## How many times as long",
-        markdown_table([{"quotient": name, "value": value} for name, value in ratios.items()])
-        if ratios
+        markdown_table([{"quotient": name, "value": value} for name, value in {**ratios, **figures}.items()])
+        if ratios or figures
         else "No peer.",
         "## Machine and versions",
         markdown_table([{"what": name, "value": value} for name, value in facts.items()]),
