@@ -10,6 +10,8 @@ installed are named with what installs them; nothing is installed.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import importlib.metadata
 import os
 import sys
@@ -283,6 +285,8 @@ def _peak_mb(call: Callable[[], Any]) -> float | None:
         line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
         return int(line.split()[1]) / 1024
 
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # else what earlier calls gave back hides what this one takes
     reset.write_text("5")  # the peak begins again at what is held now
     before = megabytes("VmRSS")
     result = call()
