@@ -18,7 +18,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_features = llvm.get_host_cpu_features()
+try:
+    _features = llvm.get_host_cpu_features()
+except RuntimeError:  # LLVM does not know this processor
+    _features = {}
 
 GATHERS = bool(_features.get("avx2") or _features.get("avx512f"))
 LANES = 16 if _features.get("avx512f") else 8
