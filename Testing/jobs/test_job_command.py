@@ -98,25 +98,69 @@ def test_damaged_jobs_are_listed_and_can_be_cleaned(make_job, place):
     assert bad.clean() == []
 
 
-def test_diagnose_says_what_this_python_can_do(place, tmp_path):
-    command = [sys.executable, "-m", "DiffPoseRegistrationLib.jobs", "--diagnose"]
+def _diagnosis(*arguments, **environment):
+    """(exit code, JSON) of what a worker's Python says about itself."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "DiffPoseRegistrationLib.jobs", "--diagnose", "--json", *map(str, arguments)],
+        env={**environment_for_worker(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    return answer.returncode, json.loads(answer.stdout)
+
+
+def test_diagnose_says_what_this_python_can_do(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("x")
-    answer = subprocess.run(
-        [*command, "--json", "--folder", str(blocked)],
-        env=environment_for_worker(), capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-    found = json.loads(answer.stdout)
-    assert answer.returncode == 1  # since the folder is a file
+    code, found = _diagnosis("--folder", blocked, NUMBA_CACHE_DIR=str(tmp_path / "numba"))
+    assert code == 1  # since the folder is a file
     assert found["python"]["version"] == platform.python_version()
     assert os.path.realpath(found["python"]["executable"]) == os.path.realpath(sys.executable)
-    for name in ("numpy", "torch", "numba"):
-        try:
-            expected = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            assert found["packages"][name]["version"] is None
-        else:
-            assert found["packages"][name]["version"].split("+")[0] == expected.split("+")[0]
+    packages = {**{name: name for name in ("numpy", "torch", "numba", "pydicom", "cma")}, "PIL": "Pillow"}
+    for name, package in packages.items():
+        assert found["packages"][name]["version"].split("+")[0] == importlib.metadata.version(package).split("+")[0]
     assert found["writable"]["temporary"]["error"] is None and found["writable"]["folder"]["error"]
+    assert found["writable"]["compiled"]["path"] == str(tmp_path / "numba")
     assert any(f"{blocked} cannot be written" in sentence for sentence in found["words"])
     assert any("GPU" in sentence for sentence in found["words"])
+
+
+_TORCH = """
+class version: cuda = "12.6"
+class cuda:
+    device_count = staticmethod(lambda: 2)
+    mem_get_info = staticmethod(lambda index: ((5 + index) * 2**30, 8 * 2**30))
+    get_device_name = staticmethod(lambda index: "Radiograph 9000")
+class backends:
+    class mps: is_available = staticmethod(lambda: False)
+__version__ = "9.9"
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell script")
+def test_diagnose_on_a_computer_with_two_gpus_of_which_only_torch_makes_use(tmp_path):
+    (tmp_path / "torch.py").write_text(_TORCH)
+    (tmp_path / "numba.py").write_text("raise OSError('libcuda.so is of another planet')")
+    (tmp_path / "cma.py").write_text("raise ModuleNotFoundError('cma')")
+    script = tmp_path / "nvidia-smi"
+    rows = "case $1 in *driver*) row=560.35;; *) row='Radiograph 9000, 8192, 4000';; esac"
+    script.write_text(f'#!/bin/sh\n{rows}\necho "$row"; echo "$row"\n')
+    script.chmod(0o755)
+    code, found = _diagnosis(PYTHONPATH=os.pathsep.join([str(tmp_path), environment_for_worker()["PYTHONPATH"]]),
+                             PATH=os.pathsep.join([str(tmp_path), os.environ["PATH"]]))  # fmt: skip
+    words = "\n".join(found["words"])
+    assert code == 1 and "numba cannot be used (OSError: libcuda.so is of another planet); install it" in words
+    assert "cma is not installed; only the global search" in words  # and this is no obstacle
+    assert found["cuda"] == {"torch": "12.6", "numba": None, "driver": "560.35"}
+    assert [(gpu["memory_mib"], gpu["free_mib"]) for gpu in found["gpus"]] == [(8192, 5120), (8192, 6144)]
+    assert all(gpu["seen_by"] == ["torch", "driver"] for gpu in found["gpus"])
+    assert "GPU: Radiograph 9000, 8192 MiB (5120 MiB free), seen by torch, driver." in words
+    assert "numba does not see the GPU" in words and "torch does not see" not in words
+
+
+def test_diagnose_in_words(capsys):
+    assert _jobs("diagnose") == 0
+    out = capsys.readouterr().out
+    assert f"Python {platform.python_version()}" in out and "(compiled code) can be written" in out
+    assert "cannot" not in out

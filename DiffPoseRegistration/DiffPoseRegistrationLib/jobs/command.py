@@ -1,4 +1,4 @@
-"""``jobs list | show | resume | cancel | clean``: the same as functions and as a command line."""
+"""``jobs list | show | resume | cancel | clean | diagnose``: the same as functions and as a command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from . import events, lock, worker
+from . import diagnose, events, lock, worker
 from .description import JobDescription
 from .folder import JobFolder, Status, find_jobs
 from .launcher import JobLauncher, State
@@ -128,7 +128,9 @@ def clean_job(folder: Path) -> list[Path]:
 
 def add_jobs_command(subparsers: argparse._SubParsersAction) -> None:
     """Add ``jobs ...`` to a command line. The chosen function is ``options.run(options) -> exit code``."""
-    parser = subparsers.add_parser("jobs", help="list, show, resume, cancel or clean background jobs")
+    parser = subparsers.add_parser(
+        "jobs", help="list, show, resume, cancel or clean background jobs; diagnose this computer"
+    )
     actions = parser.add_subparsers(dest="jobs_action", required=True, metavar="ACTION")
     for name, function, text in (
         ("list", _list, "all jobs in FOLDER and how they stand"),
@@ -147,6 +149,11 @@ def add_jobs_command(subparsers: argparse._SubParsersAction) -> None:
         if name == "resume":
             action.add_argument("--tasks", default=worker.TASKS_MODULE, help=argparse.SUPPRESS)
         action.set_defaults(run=function)
+    text = "what this Python can do for jobs: packages, GPU, where it can write"
+    action = actions.add_parser("diagnose", help=text, description=text)
+    action.add_argument("folder", type=Path, nargs="?", help="also try whether this folder can be written")
+    action.add_argument("--json", action="store_true", help="print JSON instead of words")
+    action.set_defaults(run=lambda options: diagnose.main(options.folder, as_json=options.json))
 
 
 def print_event(event: events.Event) -> None:
