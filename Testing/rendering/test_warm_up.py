@@ -35,6 +35,32 @@ def _warm(**environment: str) -> tuple[int, Path]:
     return int(said), Path(folder)
 
 
+def test_every_compiled_function_of_the_library_is_kept_there(tmp_path):
+    """Whichever room is imported first, numba must know the place before a function is defined."""
+    kept = [
+        path.relative_to(LIBRARY_FOLDER).with_suffix("").parts
+        for path in LIBRARY_FOLDER.rglob("*.py")
+        if "cache=True" in path.read_text(encoding="utf-8")
+    ]
+    rooms = {parts[1] for parts in kept}
+    assert rooms == {"rendering", "refinement"}
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    for room in rooms:
+        names = [".".join(parts) for parts in kept if parts[1] == room]
+        program = (
+            f"import importlib, sys; sys.path.insert(0, {str(LIBRARY_FOLDER)!r}); "
+            f"defined = [f for name in {names!r} for f in vars(importlib.import_module(name)).values()]; "
+            "stats = [f.stats for f in defined if hasattr(f, 'stats')]; "
+            "print(*{s.cache_path for s in stats if s.cache_path}, sep='\\n')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True
+        )
+        places = {Path(line) for line in done.stdout.split("\n") if line}
+        assert places and all(tmp_path / "diffpose" / "numba" in place.parents for place in places)
+
+
 def test_says_so_only_when_it_compiles(tmp_path):
     assert _warm(NUMBA_CACHE_DIR=str(tmp_path / "new")) == (1, tmp_path / "new")
     assert list((tmp_path / "new").rglob("*.nbc"))
