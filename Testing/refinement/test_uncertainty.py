@@ -6,45 +6,78 @@ from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.geometry.pose_range import view_pose
 from DiffPoseRegistrationLib.refinement.uncertainty import (
     CALIBRATION,
-    PATCH_PIXELS,
-    least_squares_covariance,
     point_covariance,
     predicted_errors,
+    sandwich_covariance,
+    score_scatter,
     weak_direction,
 )
+from scipy import ndimage
 
 ISOCENTRE = np.array([10.0, -20.0, 300.0])
 
 
-def test_covariance_of_a_linear_regression():
-    """One linear measurement per independent piece of image: the textbook sigma^2 (R^T R)^-1, and near the
-    scatter of repeated experiments."""
+def _fitted(rows, residuals):
+    """Scores [n, 6], Gauss-Newton matrix and estimate of a linear regression whose truth is zero."""
+    normal = rows.T @ rows
+    answer = np.linalg.solve(normal, rows.T @ residuals)
+    return (rows @ answer - residuals)[:, None] * rows, normal, answer
+
+
+def _rows(random, shape):
+    """Sensitivities [n, 6] of measurements on a grid: each coordinate's own smooth pattern; radians the long lever."""
+    smooth = ndimage.gaussian_filter(random.normal(size=(*shape, 6)), (3, 3, 0))
+    return (smooth / smooth.std() * [100, 80, 120, 1, 2, 1]).reshape(-1, 6)
+
+
+def _experiments(noise_sigma, length_px, count=200):
+    """Mean predicted variances [6] over the scatter of the estimates, for noise alike over ``noise_sigma`` pixels."""
     random = np.random.default_rng(1)
-    count, noise = 400, 0.7
-    rows = random.normal(size=(count, 6)) * [100, 80, 120, 1, 2, 1]  # radians have the long lever
+    shape = (40, 40)
+    centres = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1).reshape(-1, 2).astype(float)
+    rows = _rows(random, shape)
     answers, predicted = [], []
-    for _ in range(300):
-        data = random.normal(size=count) * noise
-        answer = np.linalg.solve(rows.T @ rows, rows.T @ data)
+    for _ in range(count):
+        noise = random.normal(size=shape)
+        if noise_sigma:
+            noise = ndimage.gaussian_filter(noise, noise_sigma)
+        scores, normal, answer = _fitted(rows, (noise / noise.std()).ravel())
+        scatter = score_scatter(centres, scores, length_px)
         answers.append(answer)
-        cost = 0.5 * np.mean((rows @ answer - data) ** 2)
-        found = least_squares_covariance(cost, rows.T @ rows / count, count * PATCH_PIXELS)
-        predicted.append(found / CALIBRATION**2)
-    textbook = noise**2 * np.linalg.inv(rows.T @ rows)
-    np.testing.assert_allclose(np.mean(predicted, axis=0), textbook, rtol=0.05, atol=1e-3 * textbook.max())
-    scatter = np.cov(np.array(answers).T)
-    np.testing.assert_allclose(np.diag(np.mean(predicted, axis=0)) / np.diag(scatter), 1.0, atol=0.25)
-    # The control: with a quarter of the evidence the covariance is four times as large.
-    fewer = least_squares_covariance(cost, rows.T @ rows / count, count * PATCH_PIXELS / 4) / CALIBRATION**2
-    np.testing.assert_allclose(fewer, 4 * predicted[-1])
+        predicted.append(np.diag(sandwich_covariance(normal, scatter, 0.0)) / CALIBRATION**2)
+    return np.mean(predicted, axis=0) / np.var(answers, axis=0)
+
+
+def test_covariance_of_a_regression_with_independent_noise():
+    """The scatter of repeated experiments, as the textbook's sigma^2 (R^T R)^-1 gives it."""
+    np.testing.assert_allclose(_experiments(0, 0.5), 1.0, atol=0.3)
+
+
+def test_covariance_of_a_regression_with_noise_that_is_alike_nearby():
+    """Neighbours that err together count once; the control takes them for independent."""
+    assert 0.5 < np.median(_experiments(2.0, 5.0)) < 1.5
+    assert np.median(_experiments(2.0, 0.5)) < 0.25
+
+
+def test_scatter_by_hand():
+    scores = np.array([[1.0, 0], [3.0, 0], [0, 2.0]])
+    far = np.array([[0.0, 0], [0, 1000], [1000, 0]])
+    np.testing.assert_allclose(score_scatter(far, scores, 5.0), [[10, 0], [0, 4]])
+    np.testing.assert_allclose(score_scatter(np.zeros((3, 2)), scores, 5.0), [[16, 8], [8, 4]])  # of the sum
+    apart = np.array([[0.0, 0], [3, 4], [1000, 0]])
+    together = 10 + 2 * 3 * np.exp(-0.5)
+    np.testing.assert_allclose(score_scatter(apart, scores, 5.0)[0, 0], together)
 
 
 def test_blind_direction_is_very_uncertain_but_finite():
     random = np.random.default_rng(2)
     rows = random.normal(size=(100, 6))
     rows[:, 4] = 1e-9 * rows[:, 4]
-    found = least_squares_covariance(0.01, rows.T @ rows / 100, 6400.0)
-    assert np.isfinite(found).all() and found[4, 4] > 1e6 * found[0, 0]
+    scores, normal, _ = _fitted(rows, random.normal(size=100))
+    centres = np.stack([np.arange(100.0), np.zeros(100)], axis=1)
+    for sensitivity in (normal, normal * (np.arange(6) != 4)):  # hardly seen, and not seen at all
+        found = sandwich_covariance(sensitivity, score_scatter(centres, scores, 1.0), 0.01)
+        assert np.isfinite(found).all() and found[4, 4] > 1e6 * found[0, 0]
 
 
 def test_weak_direction_is_the_beam_when_depth_is_blind():

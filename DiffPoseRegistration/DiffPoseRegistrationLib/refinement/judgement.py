@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .uncertainty import least_squares_covariance
+from .uncertainty import CORRELATION_SHARE, sandwich_covariance, score_scatter
 from .views import StageObjective
 
 
@@ -22,7 +22,7 @@ class Judgement:
 
 def judge(objective: StageObjective, pose: np.ndarray) -> Judgement:
     """Judges ``pose`` [4, 4] (of the first view) where it is."""
-    similarities, curvature, pixels = [], np.zeros((6, 6)), 0.0
+    similarities, normals, scatters, pixels = [], [], [], 0.0
     for n, measure in enumerate(objective.similarities):
         drr, jacobian = objective.render(n, pose[None])
         ncc, _, normal = measure.terms(drr, jacobian)
@@ -32,11 +32,15 @@ def judge(objective: StageObjective, pose: np.ndarray) -> Judgement:
             continue
         weight = measure.weight * seen / (measure.weight * seen).sum()
         similarities.append(float((weight * ncc[0]).sum()))
-        curvature += np.einsum("w,wab->ab", weight, normal[0])
+        pieces = measure.scores(drr[0], jacobian[0])
+        normals.append(pieces.normal)
+        scatters.append(score_scatter(pieces.centres, pieces.scores, CORRELATION_SHARE * max(drr[0].shape)))
         pixels += float((objective.levels[n].weight * (drr[0] > 0)).sum())
     used = np.isfinite(similarities)
     if not used.any():
         return Judgement(float("nan"), similarities, np.full((6, 6), np.nan))
     similarity = float(np.mean(np.array(similarities)[used]))
-    covariance = least_squares_covariance(1 - similarity, curvature / int(used.sum()), pixels)
+    # The objective is the mean over the views; views are independent of one another, so their scatters add up.
+    normal, scatter = sum(normals) / len(normals), sum(scatters) / len(scatters) ** 2
+    covariance = sandwich_covariance(normal, scatter, 2 * max(1 - similarity, 0.0) / max(pixels, 1.0))
     return Judgement(similarity, similarities, covariance)

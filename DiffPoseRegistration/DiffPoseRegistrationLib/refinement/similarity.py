@@ -21,6 +21,9 @@ import numpy as np
 from numba import njit, prange
 
 from .filters import filtered
+from .scores import Scores, block_scores
+
+_BLOCKS = 16  # along the longest side: the pieces of a measure over the whole image
 
 
 @dataclass(frozen=True)
@@ -186,29 +189,54 @@ class WindowedNCC:
 
     def terms(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """:func:`window_terms` of the filtered images, averaged over the filter's channels."""
-        if self.image_filter == "none":
-            return window_terms(self._xray_channels[0], self.pixel_weight, drr, jacobian, self.bounds)
-        drr_channels = filtered(drr[..., None], self.image_filter, self.sigma_px)
-        jacobian_channels = filtered(jacobian, self.image_filter, self.sigma_px)
         parts = [
-            window_terms(x, self.pixel_weight, np.ascontiguousarray(d[..., 0]), j, self.bounds)
-            for x, d, j in zip(self._xray_channels, drr_channels, jacobian_channels)
+            window_terms(x, self.pixel_weight, d, j, self.bounds)
+            for x, d, j in zip(self._xray_channels, *self._channels(drr, jacobian))
         ]
         ncc, gradient, normal = (sum(p[n] for p in parts) / len(parts) for n in range(3))
         return ncc, gradient, normal
+
+    def scores(self, drr: np.ndarray, jacobian: np.ndarray) -> Scores:
+        """What each window, and each block of the whole image, adds to the gradient of the cost at one image
+        [rows, columns] with its Jacobian [rows, columns, p]."""
+        ncc, gradient, normal = (term[0] for term in self.terms(drr[None], jacobian[None]))
+        weight = self.weight * self._slope(1 - ncc)
+        local = self._local
+        centres = [(self.bounds[local, :2] + self.bounds[local, 2:] - 1) / 2]
+        scores = [weight[local, None] * gradient[local]]
+        if not local.all():
+            side = -(-max(drr.shape) // _BLOCKS)
+            channels = list(zip(self._xray_channels, *self._channels(drr[None], jacobian[None])))
+            parts = [block_scores(x, self.pixel_weight, d[0], j[0], side) for x, d, j in channels]
+            centres.append(parts[0][0])
+            scores.append(weight[~local].sum() * sum(p[1] for p in parts) / len(parts))
+        return Scores(np.concatenate(centres), np.concatenate(scores), np.einsum("w,wab->ab", weight, normal))
+
+    def _channels(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Simulated X-rays [n, rows, columns] and Jacobians [n, rows, columns, p], filtered: one entry a channel."""
+        if self.image_filter == "none":
+            return [drr], [jacobian]
+        images = filtered(drr[..., None], self.image_filter, self.sigma_px)
+        return (
+            [np.ascontiguousarray(c[..., 0]) for c in images],
+            filtered(jacobian, self.image_filter, self.sigma_px),
+        )
+
+    def _slope(self, loss: np.ndarray) -> np.ndarray:
+        """Derivative of the robust cost by the ``loss`` of each window."""
+        return np.ones_like(loss) if self.robust_scale is None else self._ratio(loss) ** 2
+
+    def _ratio(self, loss: np.ndarray) -> np.ndarray:
+        # rho(l) = l / (1 + l / s): the identity for small losses, at most s for large ones
+        return np.where(self._local, 1 / (1 + np.maximum(loss, 0) / self.robust_scale), 1.0)
 
     def __call__(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cost [n], gradient [n, p] and Gauss-Newton matrix [n, p, p] of images [n, rows, columns] and Jacobians
         [n, rows, columns, p]."""
         ncc, gradient, normal = self.terms(drr, jacobian)
         loss = 1 - ncc
-        if self.robust_scale is None:
-            cost, slope = loss, np.ones_like(loss)
-        else:
-            # rho(l) = l / (1 + l / s): the identity for small losses, at most s for large ones
-            ratio = np.where(self._local, 1 / (1 + np.maximum(loss, 0) / self.robust_scale), 1.0)
-            cost, slope = loss * ratio, ratio**2
-        weight = self.weight * slope
+        cost = loss if self.robust_scale is None else loss * self._ratio(loss)
+        weight = self.weight * self._slope(loss)
         return (
             (self.weight * cost).sum(axis=1),
             np.einsum("nw,nwa->na", weight, gradient),

@@ -1,14 +1,18 @@
 """How far a refined pose is to be trusted.
 
-The objective is a sum of squares, ``1 - NCC = 1/2 |u - v|^2`` per window, so the usual covariance of a
-least-squares estimate holds: with the Gauss-Newton matrix A of the mean over windows, the residual cost c
-at the minimum and N independent pieces of image,
+The pose minimises a sum over many small pieces of image (windows, or blocks of a whole-image measure). At the
+minimum their gradients, the *scores* g_k, cancel in the sum, but each piece alone would pull the pose its own way. How
+differently they pull tells how uncertain the balance is: with the Gauss-Newton matrix A of the sum,
 
-    C = k^2 (2 c / N) A^-1.
+    C = k^2 A^-1 B A^-1,    B = sum over k, l of exp(-d_kl^2 / (2 h^2)) g_k g_l^T
 
-What is left of the residual is mostly not noise but model error (another beam, soft tissue that moved), which
-is smooth; N therefore counts patches, not pixels, and k is calibrated on X-rays with known pose
-(``scripts/benchmark refine`` compares predicted and true errors).
+is the "sandwich" covariance of an estimate whose model is not exact (P. J. Huber, Proc. 5th Berkeley Symposium, 1967;
+H. White, Econometrica 48, 1980), for residuals that are alike in places as near as h (T. G. Conley, J. Econometrics 92,
+1999). The textbook's ``sigma^2 A^-1`` would not do: what is left of the residual is hardly noise but model error
+(another beam, scatter, soft tissue that moved), it is smooth, and where it pulls matters more than how large it is.
+
+What pulls all pieces alike moves the pose without leaving a trace in the scores. k makes up for that; it is the one
+number that is calibrated, on X-rays with known poses (Resources/benchmarks/verdict.md).
 """
 
 from __future__ import annotations
@@ -17,17 +21,26 @@ import numpy as np
 
 from ..geometry import rigid
 
-PATCH_PIXELS = 64.0  # pixels of the finest scale that count as one independent piece
-CALIBRATION = 2.0  # k: median of true over predicted error on the calibration trials becomes one
+CORRELATION_SHARE = 0.1  # h: residuals are alike within so much of the image's longest side
+CALIBRATION = 1.7  # k: median of true over predicted error on the calibration trials becomes about one
 
 
-def least_squares_covariance(cost: float, normal: np.ndarray, pixels: float) -> np.ndarray:
-    """Covariance [6, 6] of the twist about the isocentre (rad, mm) from the residual ``cost`` = 1 - NCC,
-    the Gauss-Newton matrix ``normal`` [6, 6] and the number of ``pixels`` that show the CT."""
+def score_scatter(centres: np.ndarray, scores: np.ndarray, length_px: float) -> np.ndarray:
+    """B [p, p] from the scores [n, p] of pieces of image at ``centres`` [n, 2] (row, column), h = ``length_px``."""
+    apart = np.square(centres[:, None] - centres).sum(axis=-1)
+    return scores.T @ np.exp(-apart / (2 * length_px**2)) @ scores
+
+
+def sandwich_covariance(normal: np.ndarray, scatter: np.ndarray, noise: float) -> np.ndarray:
+    """Covariance [p, p] of the parameters (of a pose: the twist about the isocentre, rad and mm).
+
+    ``normal`` [p, p] is A, ``scatter`` [p, p] B. ``noise``, the residual's mean square per independent pixel, adds
+    ``noise A^-1``: it counts where the image says next to nothing, so that neither A nor B speaks.
+    """
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-30))
     # A ridge far below any real curvature keeps a blind direction finite: very uncertain, not infinite.
-    inverse = np.linalg.inv(normal / np.outer(scale, scale) + 1e-9 * np.eye(6)) / np.outer(scale, scale)
-    return CALIBRATION**2 * 2 * max(cost, 0.0) / max(pixels / PATCH_PIXELS, 1.0) * inverse
+    inverse = np.linalg.inv(normal / np.outer(scale, scale) + 1e-9 * np.eye(len(normal))) / np.outer(scale, scale)
+    return CALIBRATION**2 * (inverse @ scatter @ inverse + noise * inverse)
 
 
 def point_covariance(covariance: np.ndarray, points: np.ndarray, isocentre: np.ndarray) -> np.ndarray:
