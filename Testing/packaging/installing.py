@@ -33,7 +33,8 @@ def cmake_program() -> str | None:
 def configure(cmake: str, build: Path, *options: str, source: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
     """Run CMake's configuration of the extension into ``build``; what it said is in the answer's ``stdout``."""
     command = [cmake, "-G", "Unix Makefiles", "-S", str(source), "-B", str(build)]
-    command += [f"-DSlicer_DIR={(HERE / 'slicer').as_posix()}", f"-DCMAKE_TOOLCHAIN_FILE={(HERE / 'no_compiler.cmake').as_posix()}", *options]
+    places = {"Slicer_DIR": HERE / "slicer", "CMAKE_TOOLCHAIN_FILE": HERE / "no_compiler.cmake"}
+    command += [*(f"-D{name}={place.as_posix()}" for name, place in places.items()), *options]
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False
     )
