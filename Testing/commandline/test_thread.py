@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import stand_ins
 from DiffPoseRegistrationLib.commandline import demo
 from DiffPoseRegistrationLib.commandline.main import main
 from DiffPoseRegistrationLib.geometry.pose_range import perturbed
@@ -44,12 +45,7 @@ class _Recorder:
         progress(1.0, "done", 0.0)
         start = self.prepared[-1][2].centre if initial is None else initial
         found = perturbed(start, ct.centre_ras, 2, 2, np.random.default_rng(0))
-        drr = np.random.default_rng(0).random((64, 64), np.float32)
-        return types.SimpleNamespace(
-            camera_to_world=found, initial_camera_to_world=start, similarity=0.9, seconds={"refinement": 0.1},
-            renders=3, verdict="check", verdict_reasons=["a reason"], predicted_error_mm=1.0,
-            covariance=np.eye(6), drr_before=drr, drr_after=drr, trajectory=[], method=method,
-        )  # fmt: skip
+        return stand_ins.result(found, start, xray, verdict="check", verdict_reasons=["a reason"], method=method)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from DiffPoseRegistrationLib.refinement.global_search import (
 from DiffPoseRegistrationLib.refinement.methods import METHODS, judged, refine_by
 from DiffPoseRegistrationLib.refinement.refine import refine
 from DiffPoseRegistrationLib.rendering.renderer import Renderer
-from DiffPoseRegistrationLib.workflow.register import register
+from DiffPoseRegistrationLib.workflow.register import Search, register
 from DiffPoseRegistrationLib.workflow.result_file import result_as_json
 from DiffPoseRegistrationLib.workflow.simulate import simulate_xray
 from scipy.spatial.transform import Rotation
@@ -118,7 +118,20 @@ def test_register_by_each_method(phantom, short, method):
     assert result.method == method and result.similarity > 0.7 and 0 < result.predicted_error_mm < 10
     np.testing.assert_allclose(result.initial_camera_to_world, start, atol=1e-12)
     assert result.renders > 50 and result.trajectory
-    assert result_as_json(result, ct, xray, inputs={})["method"] == method
+    assert result_as_json(result, ct, inputs={})["method"] == method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_start_is_never_accepted_and_the_time_is_kept(phantom, short, method):
+    ct, renderer, xray, truth = phantom
+    start = rigid.update_pose(truth, np.array([*np.deg2rad([1.0, -1.0, 1.0]), 2.0, 1.0, 2.0]), ct.centre_ras)
+    single = method.startswith("adam")
+    result = register(ct, xray, initial=start, method=method, renderer=renderer)
+    assert (result.verdict == "accept") is not single
+    assert any("one start only" in reason for reason in result.verdict_reasons) is single
+    at_once = register(ct, xray, initial=start, method=method, renderer=renderer, search=Search(seconds=0.0))
+    np.testing.assert_allclose(at_once.camera_to_world, start, atol=1e-12)
+    assert at_once.verdict != "accept" and any("time was up" in reason for reason in at_once.verdict_reasons)
 
 
 def test_a_pose_is_judged_where_it_is(phantom):

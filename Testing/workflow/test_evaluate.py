@@ -8,7 +8,7 @@ import pytest
 from DiffPoseRegistrationLib.commandline.main import main
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.workflow.evaluate import evaluate, find_cases, summarise, table
-from stand_ins import Result, install_register
+from stand_ins import install_register, result
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def _shifted_by(millimetres):
             truth = min(poses, key=lambda pose: np.abs(pose - initial).sum())
             found = truth.copy()
             found[:3, 3] += millimetres * truth[:3, 0]  # along the camera's x: in plane
-            return Result(found, initial)
+            return result(found, initial, xray)
 
         install_register(monkeypatch, register)
         return calls

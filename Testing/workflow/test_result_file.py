@@ -14,7 +14,7 @@ from DiffPoseRegistrationLib.imaging.pose_file import Truth
 from DiffPoseRegistrationLib.imaging.values import XRay
 from DiffPoseRegistrationLib.workflow.result_file import described_input, plain, write_result
 from DiffPoseRegistrationLib.workflow.scoring import bone_points, score
-from stand_ins import Result
+from stand_ins import result
 
 CT = phantom_ct(size=(40, 30, 40), spacing=8.0)
 CAMERA = Camera(1000.0, 64, 64, (5.0, 5.0))
@@ -32,7 +32,7 @@ def _write(folder, ct_file, truth=None):
     initial = perturbed(TRUE, CT.centre_ras, 9, 9, np.random.default_rng(2))
     xray = XRay(np.random.default_rng(0).random((64, 64)), CAMERA, name="xray.dcm")
     inputs = {"ct": ct_file, "xray": ct_file, "model": None}
-    return found, initial, write_result(folder, Result(found, initial), CT, xray, inputs=inputs, truth=truth)
+    return found, initial, write_result(folder, result(found, initial, xray), CT, inputs=inputs, truth=truth)
 
 
 def test_files_and_keys(tmp_path, ct_file):
@@ -45,7 +45,8 @@ def test_files_and_keys(tmp_path, ct_file):
     np.testing.assert_allclose(written["initial_camera_to_world_ras_mm"], initial)
     expected = {
         "similarity", "seconds", "renders", "verdict", "verdict_reasons", "predicted_error_mm", "versions", "inputs",
-        "camera", "tre_mm", "projection_error_mm", "rotation_deg", "in_plane_mm", "depth_mm",
+        "camera", "predicted_error_along_mm", "weak_direction", "agreement", "starts", "alternatives",
+        "tre_mm", "projection_error_mm", "rotation_deg", "in_plane_mm", "depth_mm",
     }  # fmt: skip
     assert expected <= set(written)
     assert written["inputs"]["ct"] == {"file": "ct.bin", "sha256": hashlib.sha256(b"abc").hexdigest()}
@@ -98,6 +99,6 @@ def test_score_without_landmarks_uses_bone():
     assert points.shape == (20, 3)
     shifted = TRUE.copy()
     shifted[:3, 3] += 3.0 * TRUE[:3, 2]
-    result = score(shifted, Truth(TRUE, None), CT, CAMERA)
-    assert result["tre_mm"] == pytest.approx(3.0) and result["depth_mm"] == pytest.approx(3.0)
-    assert "CT's bone" in result["landmarks"]
+    errors = score(shifted, Truth(TRUE, None), CT, CAMERA)
+    assert errors["tre_mm"] == pytest.approx(3.0) and errors["depth_mm"] == pytest.approx(3.0)
+    assert "CT's bone" in errors["landmarks"]

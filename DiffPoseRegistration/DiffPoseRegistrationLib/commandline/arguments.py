@@ -38,10 +38,10 @@ def add_xray(parser: argparse.ArgumentParser, *, required: bool = True, help: st
     )
 
 
-def add_xray_reading(parser: argparse.ArgumentParser) -> None:
+def add_xray_reading(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """How to read an X-ray whose file does not say everything, or says it wrongly."""
     group = parser.add_argument_group("reading the X-ray (each of these wins over what its file says)")
-    add_camera(group)
+    add_camera(group, several=several)
     group.add_argument(
         "--viewed-from",
         choices=("source", "detector"),
@@ -62,12 +62,15 @@ def add_xray_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_camera(parser: Any) -> None:
+def add_camera(parser: Any, *, several: bool = False) -> None:
+    more = {"nargs": "+"} if several else {}
     parser.add_argument(
         "--camera",
         metavar="JSON",
         help="X-ray geometry: a JSON file with source_to_detector_mm, rows, columns, pixel_spacing_mm [row, column], "
-        "or intrinsic_matrix_px; FILE:VIEW for one view of several",
+        "or intrinsic_matrix_px; FILE:VIEW for one view of several; or a MayaCam 2.0 file"
+        + ("; one for each X-ray, in order" if several else ""),
+        **more,
     )
 
 
@@ -127,6 +130,31 @@ def load_xray(args: argparse.Namespace) -> XRay:
     for warning in xray.warnings:
         print(f"Note: {warning}")
     return xray
+
+
+def one_by_one(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of a command that takes several X-rays, for each X-ray by itself: one ``xray``, ``camera``,
+    ``initial`` and ``truth`` each.
+
+    Raises
+    ------
+    InputError
+        If there are not as many cameras as X-rays, or more poses than X-rays.
+    """
+    count = len(args.xray)
+    many = f"{count} X-rays" if count > 1 else "1 X-ray"
+    if args.camera and len(args.camera) != count:
+        raise InputError(f"There are {many} but {len(args.camera)} --camera; give each X-ray its own, in order.")
+    for name in ("initial", "truth"):
+        if len(getattr(args, name) or []) > count:
+            raise InputError(f"There are {many} but {len(getattr(args, name))} --{name}; give one for each, in order.")
+
+    def of(name: str, number: int) -> str | None:
+        values = getattr(args, name) or []
+        return values[number] if number < len(values) else None
+
+    names = ("xray", "camera", "initial", "truth")
+    return [argparse.Namespace(**{**vars(args), **{name: of(name, n) for name in names}}) for n in range(count)]
 
 
 def source_to_isocentre(args: argparse.Namespace, camera: Camera, xray_path: str | None) -> tuple[float, str]:

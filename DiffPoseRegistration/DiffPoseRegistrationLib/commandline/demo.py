@@ -116,7 +116,7 @@ def _run(args: argparse.Namespace) -> None:
 
     _say(4, "Result")
     inputs = {"ct": args.ct, "xray": args.xray, "model": out / "model.safetensors"}
-    data = write_result(out, result, ct, xray, inputs=inputs, truth=truth)
+    data = write_result(out, result, ct, inputs=inputs, truth=truth)
     report(data, ct.centre_ras)
     print(f"\nAll of it took {duration(time.perf_counter() - began)}. The files are in {out.resolve()}:")
     for name, words in (

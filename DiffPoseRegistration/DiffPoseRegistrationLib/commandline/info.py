@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(name: str, args: argparse.Namespace) -> list[str]:
-    from ..imaging.camera_file import split_view
+    from ..imaging.camera_file import read_camera, split_view
+    from ..imaging.mayacam import is_mayacam
 
     path, view = split_view(name)
     suffix = path.suffix.lower()
@@ -63,6 +65,8 @@ def _describe(name: str, args: argparse.Namespace) -> list[str]:
         raise InputError(f"{path} does not exist; check the path.")
     if suffix == ".json":
         return _json(name, path, view)
+    if is_mayacam(path):
+        return ["camera", *_camera_lines(read_camera(path)), *_place_lines(name)]
     if suffix == ".safetensors":
         return _model(path)
     if suffix in _TRANSFORMS:
@@ -132,13 +136,26 @@ def _camera_lines(camera: Camera, provenance: dict[str, str] | None = None) -> l
     ]
 
 
+def _place_lines(spec: str) -> list[str]:
+    from ..imaging.calibration import read_placement
+
+    place = read_placement(spec)
+    if place is None:
+        return []
+    return ["place, camera to lab (mm)", *(_row(row) for row in place.camera_to_lab)]
+
+
+def _row(values: Iterable[float]) -> str:
+    return "  " + " ".join(f"{value:12.5f}" for value in values)
+
+
 def _pose(name: str) -> list[str]:
     from ..geometry.angles import positioner_angles
     from ..imaging.pose_file import read_pose
 
     pose = read_pose(name)
     lines = ["pose, camera to world (RAS, mm)"]
-    lines += ["  " + " ".join(f"{value:12.5f}" for value in row) for row in pose]
+    lines += [_row(row) for row in pose]
     lines.append("positioner angles primary {:.2f}, secondary {:.2f}, roll {:.2f} deg".format(*positioner_angles(pose)))
     return lines
 
@@ -155,7 +172,7 @@ def _json(name: str, path: Path, view: str | None) -> list[str]:
         if one:
             lines.append(f"view {one}")
         if "camera" in entry or "source_to_detector_mm" in entry or "intrinsic_matrix_px" in entry:
-            lines += ["camera", *_camera_lines(read_camera(spec))]
+            lines += ["camera", *_camera_lines(read_camera(spec)), *_place_lines(spec)]
         if POSE_KEY in entry:
             lines += _pose(spec)
         if entry.get("landmarks_ras_mm") is not None:

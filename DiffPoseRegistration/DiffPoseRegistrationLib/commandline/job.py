@@ -67,10 +67,12 @@ def run_as_job(
 
 
 def copy_results(job: JobFolder, target: Path, names: Iterable[str] = ()) -> None:
-    """Copy all result files, or those of ``names``, into the folder ``target``."""
-    for path in sorted(job.result.iterdir()):
+    """Copy all result files, with the folders that they are in, or those of ``names``, into the folder ``target``."""
+    for path in sorted(job.result.rglob("*")):
         if path.is_file() and (not names or path.name in names):
-            copy_result(path, target / path.name)
+            copy = target / path.relative_to(job.result)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy_result(path, copy)
 
 
 def copy_result(path: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cameras in JSON files, one a file or several views a file, addressed as ``FILE`` or ``FILE:VIEW``."""
+"""Cameras in files: JSON, with one camera or several views, addressed as ``FILE`` or ``FILE:VIEW``, or MayaCam 2.0."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 from ..errors import InputError
 from ..geometry.camera import Camera
 from .files import existing_file
+from .mayacam import is_mayacam, read_mayacam
 
 # What a file says once for all of its views.
-_INHERITED = ("viewed_from", "landmarks_ras_mm")
+_INHERITED = ("viewed_from", "landmarks_ras_mm", "lab")
 
 
 def split_view(spec: str | Path) -> tuple[Path, str | None]:
@@ -57,13 +58,16 @@ def read_entry(spec: str | Path, what: str) -> tuple[dict[str, Any], str]:
 def read_camera(spec: str | Path) -> Camera:
     """The camera in a JSON file: an object ``camera`` in it, or the camera's own keys at its top level.
 
-    ``FILE:VIEW`` takes one of the file's ``views``.
+    ``FILE:VIEW`` takes one of the file's ``views``; a ``.txt`` is a calibration file, see :mod:`.mayacam`.
 
     Raises
     ------
     InputError
         Naming the file and what is missing in it.
     """
+    path, view = split_view(spec)
+    if view is None and is_mayacam(path):
+        return read_mayacam(path)[0]
     entry, name = read_entry(spec, "camera")
     camera = entry.get("camera", entry)
     if isinstance(camera, dict) and "viewed_from" in entry:

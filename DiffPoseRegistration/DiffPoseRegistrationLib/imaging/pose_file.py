@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..geometry import rigid
+from . import landmark_file
 from .camera_file import read_entry, split_view
 from .files import LPS_RAS, call_simpleitk, existing_file, write_whole
 
@@ -59,14 +60,9 @@ def read_truth(spec: str | Path) -> Truth:
     if view is None and path.suffix.lower() in ITK_SUFFIXES:
         return Truth(_read_itk(path), None)
     entry, name = read_entry(spec, "reference pose")
-    landmarks = entry.get("landmarks_ras_mm")
+    landmarks = entry.get(landmark_file.KEY)
     if landmarks is not None:
-        try:
-            landmarks = np.array(landmarks, dtype=np.float64)
-        except (TypeError, ValueError):
-            landmarks = np.empty(0)
-        if landmarks.ndim != 2 or landmarks.shape[1] != 3 or len(landmarks) == 0 or not np.isfinite(landmarks).all():
-            raise InputError(f"{name}: landmarks_ras_mm must be a list of points of three numbers (RAS, mm) each.")
+        landmarks = landmark_file.points(landmarks, f"{name}: {landmark_file.KEY}")
     return Truth(_pose_of_entry(entry, name), landmarks)
 
 

@@ -47,7 +47,9 @@ def refine_by(
     if method == "lm":
         return refine(renderer, xray, initial_poses, settings, isocentre, on_step, seconds)
     if not isinstance(xray, XRay):
-        raise InputError(f"The method {method} registers single X-rays; calibrated views together take the method lm.")
+        if len(xray) > 1:
+            raise InputError(f"The method {method} registers single X-rays; several together take the method lm.")
+        xray = xray[0].xray
     initial = Hypotheses.of(initial_poses).poses[0]
     deadline = Deadline(seconds)
     watched = _Watched(initial, on_step)

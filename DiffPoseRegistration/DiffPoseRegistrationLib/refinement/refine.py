@@ -13,12 +13,14 @@ from ..rendering.renderer import Renderer
 from .deadline import Deadline, TimeUp
 from .descent import ELSEWHERE_MM, Alternative, Descent, Found, distance_mm
 from .judgement import Judgement, judge
+from .levenberg_marquardt import minimise
 from .optimiser import OnStep
 from .schedule import ISOLATED, WHOLE_BODY, Schedule, SearchSettings
 from .starts import Hypotheses, mirrored_twins, random_starts, starts_of
-from .views import PosePrior, View
+from .views import PosePrior, StageObjective, View
 
 WIDER_STARTS = 60  # random poses of the wider search
+_ALONE_ITERATIONS = 6
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Refinement:
         view_similarities: of each view.
     agreement
         Share of the starts that ended in this pose's neighbourhood; None if there was one start only.
+    poses_by_view
+        Where each of several views alone would have the shared pose [4, 4], near the one found; empty for one view.
     starts
         How many poses were descended from.
     alternatives
@@ -50,6 +54,7 @@ class Refinement:
     covariance: np.ndarray
     similarity: float
     view_similarities: list[float]
+    poses_by_view: list[np.ndarray]
     agreement: float | None
     starts: int
     alternatives: tuple[Alternative, ...]
@@ -127,6 +132,7 @@ def refine(
         covariance=judgement.covariance,
         similarity=judgement.similarity,
         view_similarities=judgement.view_similarities,
+        poses_by_view=_by_view(descent.objective_at_last(schedule, found.pose[None]), found.pose, isocentre),
         agreement=found.agreement,
         starts=found.starts,
         alternatives=found.alternatives,
@@ -135,6 +141,13 @@ def refine(
         seconds=descent.seconds,
         trajectory=descent.trajectory,
     )
+
+
+def _by_view(objective: StageObjective, pose: np.ndarray, isocentre: np.ndarray) -> list[np.ndarray]:
+    if len(objective.views) == 1:
+        return []
+    alone = [objective.of_view(n) for n in range(len(objective.views))]
+    return [minimise(view, pose[None], isocentre, iterations=_ALONE_ITERATIONS).poses[0] for view in alone]
 
 
 def _better(a: Found, b: Found, descent: Descent, schedule: Schedule) -> tuple[Found, Judgement]:

@@ -40,13 +40,13 @@ class Hypotheses:
     def __post_init__(self) -> None:
         poses = np.asarray(self.poses, dtype=np.float64)
         if poses.size == 0 or poses.size % 16 or poses.shape[-2:] != (4, 4):
-            raise InputError(f"Hypotheses have shape {poses.shape}; give poses [n, 4, 4].")
+            raise InputError(f"The initial poses have shape {poses.shape}; give 4x4 matrices in RAS millimetres.")
         poses = poses.reshape(-1, 4, 4)
         for n, pose in enumerate(poses):
-            rigid.validated_pose(pose, f"Hypothesis {n}")
+            rigid.validated_pose(pose, "The initial pose" if len(poses) == 1 else f"Initial pose {n}")
         weights = np.ones(len(poses)) if self.weights is None else np.asarray(self.weights, dtype=np.float64)
         if weights.shape != (len(poses),) or not (np.isfinite(weights) & (weights >= 0)).all() or weights.max() <= 0:
-            raise InputError(f"The weights of {len(poses)} hypotheses must be as many numbers from 0 upwards.")
+            raise InputError(f"The weights of {len(poses)} initial poses must be as many numbers from 0 upwards.")
         order = np.argsort(-weights, kind="stable")
         order = order[weights[order] >= NEGLIGIBLE_WEIGHT * weights.max()]
         object.__setattr__(self, "poses", poses[order])

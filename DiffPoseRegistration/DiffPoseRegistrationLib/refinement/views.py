@@ -14,6 +14,7 @@ import numpy as np
 from ..geometry import rigid
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
+from .levenberg_marquardt import Objective
 from .pyramid import XRayLevel, cropped_to_projection, reduced
 from .schedule import Stage
 from .similarity import WindowedNCC
@@ -125,6 +126,10 @@ class StageObjective:
             terms = [term + more for term, more in zip(terms, self.prior(poses), strict=True)]
         cost, gradient, normal = terms
         return cost, gradient, normal
+
+    def of_view(self, view: int) -> Objective:
+        """The cost of one view alone, of poses of the first view."""
+        return lambda poses: self.similarities[view](*self.render(view, poses))
 
     def render(self, view: int, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Simulated X-rays of one view and their Jacobians, for poses [n, 4, 4] of the first view."""

@@ -1,9 +1,9 @@
-"""Register one X-ray to its CT."""
+"""Register an X-ray, or several of calibrated cameras, to its CT."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,64 +12,152 @@ from ..encoder.model_file import PreparedModel
 from ..errors import Cancelled, InputError
 from ..geometry import rigid
 from ..imaging.values import CTVolume, XRay
+from ..refinement.deadline import Deadline
+from ..refinement.descent import Alternative
 from ..refinement.methods import refine_by
 from ..refinement.pyramid import reduced
 from ..refinement.refine import Refinement
 from ..refinement.schedule import SearchSettings
-from ..refinement.uncertainty import predicted_errors
+from ..refinement.starts import Hypotheses
+from ..refinement.uncertainty import weak_direction
 from ..refinement.verdict import ISOLATED_LIMITS, WHOLE_BODY_LIMITS, verdict
+from ..refinement.views import View
 from ..rendering.renderer import Renderer
+from .doubt import PredictedError, disagreement_mm, doubts_about_views, predicted_error
 from .scoring import bone_points
 
 PICTURE_SIDE = 512
 ISOLATED_ROTATION_DEG, ISOLATED_TRANSLATION_MM = 5.0, 10.0  # edges capture little more
 
 
-@dataclass
-class RegistrationResult:
-    """A pose and how far to trust it.
+@dataclass(frozen=True)
+class RegisteredView:
+    """One X-ray of a registration.
 
+    xray
+        As it was compared, with the camera that the pose belongs to.
     camera_to_world, initial_camera_to_world
         Found and initial pose [4, 4], RAS mm.
     similarity
         Mean NCC over the windows of the finest scale, between -1 and 1.
+    drr_before, drr_after
+        Simulated X-rays at both poses, at most 512 pixels a side; None if no pictures were wanted.
+    predicted_image_mm
+        Predicted error along the image's columns (left-right), along its rows (up-down) and along the beam.
+    disagreement_mm
+        How far this view alone would move the patient across its beam; None for a single view.
+    """
+
+    xray: XRay
+    camera_to_world: np.ndarray
+    initial_camera_to_world: np.ndarray
+    similarity: float
+    drr_before: np.ndarray | None
+    drr_after: np.ndarray | None
+    predicted_image_mm: tuple[float, float, float]
+    disagreement_mm: float | None = None
+
+
+@dataclass
+class RegistrationResult:
+    """A pose and how far to trust it.
+
+    views
+        One X-ray, or calibrated ones that share the pose.
+    similarity
+        Mean over the views.
     seconds
         Wall time by phase. renders: simulated X-rays spent.
     verdict, verdict_reasons
         "accept", "check" or "reject", and why.
-    predicted_error_mm
-        Predicted root-mean-square error over points of the CT's bone; ``covariance`` [6, 6] of the twist
+    predicted
+        Predicted error over the landmarks given, else over points of the CT's bone; ``covariance`` [6, 6] of the twist
         (rad, mm; world axes) about the isocentre is what it follows from.
-    drr_before, drr_after
-        Simulated X-rays at both poses, at most 512 pixels a side; None if no pictures were wanted.
+    landmarks
+        Points [n, 3] (RAS, mm) that were given; None if there were none.
+    agreement, starts, alternatives
+        Share of the starts that led to this pose (None: there was one only), how many they were, and the other poses
+        (of the first view) that were left, see ``refinement.refine.Refinement``.
     trajectory
-        One entry a step.
+        One entry a step, poses of the first view.
     method
         How the pose was refined, one of ``refinement.methods.METHODS``.
     """
 
-    camera_to_world: np.ndarray
-    initial_camera_to_world: np.ndarray
+    views: tuple[RegisteredView, ...]
     similarity: float
     seconds: dict[str, float]
     renders: int
     verdict: str
     verdict_reasons: list[str]
-    predicted_error_mm: float
+    predicted: PredictedError
     covariance: np.ndarray
-    drr_before: np.ndarray | None
-    drr_after: np.ndarray | None
+    landmarks: np.ndarray | None
+    agreement: float | None
+    starts: int
+    alternatives: tuple[Alternative, ...] = ()
     trajectory: list[dict] = field(default_factory=list)
     method: str = "lm"
+
+    @property
+    def predicted_error_mm(self) -> float:
+        """Predicted root-mean-square error over all points."""
+        return self.predicted.overall_mm
+
+    @property
+    def camera_to_world(self) -> np.ndarray:
+        """Found pose [4, 4] of the first view."""
+        return self.views[0].camera_to_world
+
+    def pose_of_view(self, pose: np.ndarray, number: int) -> np.ndarray:
+        """The pose [4, 4] of view ``number`` when that of the first is ``pose``."""
+        return pose @ rigid.inverse(self.camera_to_world) @ self.views[number].camera_to_world
+
+    @property
+    def initial_camera_to_world(self) -> np.ndarray:
+        """Initial pose [4, 4] of the first view."""
+        return self.views[0].initial_camera_to_world
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to search, where it is not to be the default.
+
+    range_deg_mm
+        How far off the initial pose may be: degrees about the isocentre, mm across the beam.
+    twins
+        Whether to start from the opposite side too, if AP and PA may have been confused.
+    grid_deg_mm
+        Half ranges of a grid of starts about the initial pose.
+    seconds
+        Of the whole registration; when they are over the best pose so far is taken and judged.
+    """
+
+    range_deg_mm: tuple[float, float] | None = None
+    twins: bool = False
+    grid_deg_mm: tuple[float, float] | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, pair in (("range", self.range_deg_mm), ("grid", self.grid_deg_mm)):
+            if pair is not None and not (0 <= pair[0] <= 180 and 0 <= pair[1] <= 2000):
+                raise InputError(
+                    f"The search's {name} is {pair[0]:g} degrees and {pair[1]:g} mm; give 0 to 180 degrees "
+                    "and 0 to 2000 mm."
+                )
+        if self.seconds is not None and not self.seconds >= 0:
+            raise InputError(f"The time for a registration is {self.seconds:g} s; give seconds from 0 upwards.")
 
 
 def register(
     ct: CTVolume,
-    xray: XRay,
+    xray: XRay | Sequence[View],
     *,
     model: PreparedModel | None = None,
-    initial: np.ndarray | None = None,
+    initial: Hypotheses | np.ndarray | None = None,
     method: str = "lm",
+    search: Search | None = None,
+    landmarks: np.ndarray | None = None,
     device: str = "auto",
     progress: Callable[[float, str, float | None], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -77,21 +165,27 @@ def register(
     watch: Callable[[str, np.ndarray, float], None] | None = None,
     pictures: bool = True,
 ) -> RegistrationResult:
-    """The pose of ``xray``, started from what ``model`` reads from it or from the pose ``initial`` [4, 4].
+    """The pose of ``xray``, started from what ``model`` reads from it or from ``initial``.
+
+    Several X-rays of calibrated cameras (``View.calibrated``) share one pose, which is told as that of the first view.
 
     Parameters
     ----------
+    initial
+        A pose [4, 4] of the first view, or several hypotheses with weights.
     method
         How to refine, one of ``refinement.methods.METHODS``.
+    landmarks
+        Points [n, 3] (RAS, mm) at which the error is predicted, instead of points of the CT's bone.
     progress
         Called with the share done (0 to 1), a line of text and the remaining seconds (unknown: None).
     cancelled
-        Asked at every step; True ends the registration.
+        Asked at every step and several times a second within a large simulated X-ray; True ends the registration.
     renderer
         One made for ``ct`` before, to save its preparation.
     watch
-        Called with the first pose and at every step: stage, current pose [4, 4], and 1 - similarity (for the first
-        pose NaN).
+        Called with the first pose and at every step: stage, current pose [4, 4] of the first view, and
+        1 - similarity (for the first pose NaN).
     pictures
         Whether to simulate X-rays at the initial and at the found pose for the overlay.
 
@@ -104,6 +198,8 @@ def register(
     """
     if (model is None) == (initial is None):
         raise InputError("A registration starts either from a model or from an initial pose: give one of them.")
+    search = search or Search()
+    deadline = Deadline(search.seconds)
     seconds: dict[str, float] = {}
 
     def timed(name: str, since: float) -> float:
@@ -111,9 +207,12 @@ def register(
         seconds[name] = now - since
         return now
 
-    def say(done: float, text: str) -> None:
+    def stop_if_cancelled() -> None:
         if cancelled is not None and cancelled():
             raise Cancelled
+
+    def say(done: float, text: str) -> None:
+        stop_if_cancelled()
         if progress is not None:
             progress(done, text, None)
 
@@ -121,18 +220,19 @@ def register(
     say(0.0, "preparing the CT")
     renderer = renderer or renderer_for(ct)
     clock = timed("volume", clock)
+    views = [View.single(xray)] if isinstance(xray, XRay) else list(xray)
     if model is not None:
         say(0.1, "reading the pose from the X-ray")
         model.require_ct(ct)
-        xray = with_display_side_of(xray, model)
-        initial = model.predict(xray)
-    else:
-        initial = rigid.validated_pose(initial, "The initial pose")
+        views = [replace(view, xray=with_display_side_of(view.xray, model)) for view in views]
+        initial = np.stack([model.predict(view.xray) @ rigid.inverse(view.from_first) for view in views])
+    hypotheses = Hypotheses.of(initial)
     clock = timed("initial_pose", clock)
-    _require_projection(ct, xray, initial)
+    for view in views:
+        _require_projection(ct, view.xray, hypotheses.poses[0] @ view.from_first)
     steps = 0
     if watch is not None:
-        watch("start", initial, float("nan"))
+        watch("start", hypotheses.poses[0], float("nan"))
 
     def on_step(stage: str, pose: np.ndarray, cost: float) -> None:
         nonlocal steps
@@ -141,34 +241,69 @@ def register(
             watch(stage, pose, cost)
         say(0.2 + 0.75 * (1 - 0.95**steps), f"refining at {stage}, 1 - similarity {cost:.4f}")
 
-    found = refine_by(method, renderer, xray, initial, search_settings(renderer, model), on_step=on_step)
-    clock = timed("refinement", clock)
-    if watch is not None:
-        watch("found", found.pose, 1 - found.similarity)
-    before, after = None, None
-    if pictures:
-        picture = reduced(xray, PICTURE_SIDE).camera
-        level = renderer.level_for(picture, float(np.linalg.norm(found.pose[:3, 3] - renderer.isocentre)))
-        before, after = renderer.render_batch(picture, np.stack([initial, found.pose]), level)
-    predicted = predicted_error(found, ct, renderer)
+    with renderer.checking(stop_if_cancelled):
+        found = refine_by(
+            method,
+            renderer,
+            views,
+            hypotheses,
+            search_settings(renderer, model, search),
+            on_step=on_step,
+            seconds=deadline.seconds_left,
+        )
+        clock = timed("refinement", clock)
+        if watch is not None:
+            watch("found", found.pose, 1 - found.similarity)
+        points = bone_points(ct) if landmarks is None else np.asarray(landmarks, dtype=np.float64)
+        registered = tuple(_registered(view, found, n, renderer, points, pictures) for n, view in enumerate(views))
+    poses = [view.camera_to_world for view in registered]
+    predicted = predicted_error(found.covariance, points, renderer.isocentre, poses)
     limits = ISOLATED_LIMITS if renderer.is_cut_out else WHOLE_BODY_LIMITS
-    words = verdict(found.similarity, predicted, found.agreement, found.runner_up_gap, limits)
+    doubts = doubts_about_views([v.disagreement_mm for v in registered if v.disagreement_mm is not None])
+    if not found.finished:
+        doubts.append("the time was up before the refinement had ended")
+    words = verdict(found.similarity, predicted.overall_mm, found.agreement, found.runner_up_gap, limits, doubts)
     timed("judgement", clock)
     say(1.0, f"done: {words[0]}")
     return RegistrationResult(
-        camera_to_world=found.pose,
-        initial_camera_to_world=initial,
+        views=registered,
         similarity=found.similarity,
         seconds=seconds,
         renders=found.renders,
         verdict=words[0],
         verdict_reasons=words[1],
-        predicted_error_mm=predicted,
+        predicted=predicted,
         covariance=found.covariance,
-        drr_before=before,
-        drr_after=after,
+        landmarks=landmarks,
+        agreement=found.agreement,
+        starts=found.starts,
+        alternatives=found.alternatives,
         trajectory=found.trajectory,
         method=method,
+    )
+
+
+def _registered(
+    view: View, found: Refinement, number: int, renderer: Renderer, points: np.ndarray, pictures: bool
+) -> RegisteredView:
+    before, after = (pose @ view.from_first for pose in (found.initial_pose, found.pose))
+    drr_before = drr_after = None
+    if pictures:
+        picture = reduced(view.xray, PICTURE_SIDE).camera
+        level = renderer.level_for(picture, float(np.linalg.norm(after[:3, 3] - renderer.isocentre)))
+        drr_before, drr_after = renderer.render_batch(picture, np.stack([before, after]), level)
+    disagreement = None
+    if found.poses_by_view:
+        disagreement = disagreement_mm(after, found.poses_by_view[number] @ view.from_first, points)
+    return RegisteredView(
+        xray=view.xray,
+        camera_to_world=after,
+        initial_camera_to_world=before,
+        similarity=found.view_similarities[number],
+        drr_before=drr_before,
+        drr_after=drr_after,
+        predicted_image_mm=weak_direction(found.covariance, points, renderer.isocentre, after),
+        disagreement_mm=disagreement,
     )
 
 
@@ -177,20 +312,19 @@ def renderer_for(ct: CTVolume) -> Renderer:
     return Renderer(ct, levels=4)
 
 
-def search_settings(renderer: Renderer, model: PreparedModel | None) -> SearchSettings:
+def search_settings(renderer: Renderer, model: PreparedModel | None, search: Search) -> SearchSettings:
     """How far to search: an isolated bone's edges capture little, a whole body much; a model says itself
-    how far off its predictions are."""
-    if renderer.is_cut_out:
-        return SearchSettings(ISOLATED_ROTATION_DEG, ISOLATED_TRANSLATION_MM)
-    if model is None:
-        return SearchSettings()
-    return SearchSettings(translation_mm=max(60.0, 2 * float(model.training.get("percentile95_error_mm", 30.0))))
-
-
-def predicted_error(found: Refinement, ct: CTVolume, renderer: Renderer) -> float:
-    """Predicted root-mean-square error (mm) over points of the CT's bone."""
-    errors = predicted_errors(found.covariance, bone_points(ct), renderer.isocentre)
-    return float(np.sqrt((errors**2).mean()))
+    how far off its predictions are; and whoever asks for another range gets it."""
+    if search.range_deg_mm is not None:
+        reach = search.range_deg_mm
+    elif renderer.is_cut_out:
+        reach = (ISOLATED_ROTATION_DEG, ISOLATED_TRANSLATION_MM)
+    elif model is None:
+        reach = (SearchSettings.rotation_deg, SearchSettings.translation_mm)
+    else:
+        error = float(model.training.get("percentile95_error_mm", 30.0))
+        reach = (SearchSettings.rotation_deg, max(SearchSettings.translation_mm, 2 * error))
+    return SearchSettings(*reach, twins=search.twins, grid=search.grid_deg_mm)
 
 
 def with_display_side_of(xray: XRay, model: PreparedModel) -> XRay:

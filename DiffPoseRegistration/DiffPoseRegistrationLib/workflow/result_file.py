@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import uuid
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from .. import __version__
 from ..errors import InputError
 from ..imaging.files import write_whole
 from ..imaging.pose_file import Truth, write_pose
-from ..imaging.values import CTVolume, XRay
+from ..imaging.values import CTVolume
 from .pictures import overlay_picture, write_png
 from .scoring import score
 
 if TYPE_CHECKING:
     from .register import RegistrationResult
+
+Inputs = Mapping[str, "Path | str | dict[str, Any] | None"]
 
 _PACKAGES = ("numpy", "torch", "numba", "SimpleITK", "pydicom")
 
@@ -29,13 +32,13 @@ def write_result(
     folder: Path | str,
     result: RegistrationResult,
     ct: CTVolume,
-    xray: XRay,
     *,
-    inputs: dict[str, Path | str | dict[str, str] | None],
+    inputs: Inputs,
     truth: Truth | None = None,
+    view: int = 0,
 ) -> dict[str, Any]:
-    """Write the files into ``folder`` (created), each whole or not at all, and return what ``result.json`` says;
-    there is no ``overlay.png`` if the registration made no pictures.
+    """Write the files of one of a result's views into ``folder`` (created), each whole or not at all, and return what
+    ``result.json`` says; there is no ``overlay.png`` if the registration made no pictures.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ def write_result(
         Files by role (``ct``, ``xray``, ``model``, ...); name and hash of each are kept. What
         :func:`described_input` said of a file may stand for the file.
     truth
-        A known pose; the result is scored against it.
+        A known pose of this view; the result is scored against it.
 
     Raises
     ------
@@ -51,54 +54,67 @@ def write_result(
         If the folder cannot be written to.
     """
     folder = writable_folder(folder)
-    data = result_as_json(result, ct, xray, inputs=inputs, truth=truth)
-    title = f"{xray.name} on {ct.name}: {result.verdict}"
-    note = f"similarity {result.similarity:.3f}, predicted error {result.predicted_error_mm:.2f} mm"
+    data = result_as_json(result, ct, inputs=inputs, truth=truth, view=view)
+    shown = result.views[view]
+    title = f"{shown.xray.name} on {ct.name}: {result.verdict}"
+    note = f"similarity {shown.similarity:.3f}, predicted error {result.predicted_error_mm:.2f} mm"
     if truth is not None:
         note += f", TRE against the reference {data['tre_mm']:.2f} mm"
-    if result.drr_after is not None:
-        picture = overlay_picture(xray, result.drr_before, result.drr_after, title=title, note=note)
+    if shown.drr_after is not None:
+        picture = overlay_picture(shown.xray, shown.drr_before, shown.drr_after, title=title, note=note)
         write_png(picture, folder / "overlay.png")
-    write_pose(folder / "pose.h5", result.camera_to_world)
+    write_pose(folder / "pose.h5", shown.camera_to_world)
     write_json(folder / "result.json", data)
     return data
 
 
 def result_as_json(
-    result: RegistrationResult,
-    ct: CTVolume,
-    xray: XRay,
-    *,
-    inputs: dict[str, Path | str | dict[str, str] | None],
-    truth: Truth | None = None,
+    result: RegistrationResult, ct: CTVolume, *, inputs: Inputs, truth: Truth | None = None, view: int = 0
 ) -> dict[str, Any]:
-    """What ``result.json`` says; matrices are nested lists, lengths mm, angles degrees, times seconds."""
+    """What ``result.json`` says of one of a result's views; matrices are nested lists, lengths mm, angles degrees,
+    times seconds. Similarity, poses and camera are the view's; verdict and predicted errors are of all views together.
+    """
+    shown, predicted = result.views[view], result.predicted
     data: dict[str, Any] = {
-        "camera_to_world_ras_mm": result.camera_to_world,
-        "initial_camera_to_world_ras_mm": result.initial_camera_to_world,
+        "camera_to_world_ras_mm": shown.camera_to_world,
+        "initial_camera_to_world_ras_mm": shown.initial_camera_to_world,
         "method": result.method,
-        "similarity": result.similarity,
+        "similarity": shown.similarity,
         "verdict": result.verdict,
         "verdict_reasons": list(result.verdict_reasons),
         "predicted_error_mm": result.predicted_error_mm,
+        "predicted_error_along_mm": dict(zip(("image_columns", "image_rows", "beam"), shown.predicted_image_mm)),
+        "weak_direction": {
+            "words": predicted.weak_words,
+            "direction_ras": predicted.weak_direction_ras,
+            "predicted_error_mm": predicted.weak_mm,
+            "predicted_error_across_mm": predicted.other_mm,
+        },
         "covariance_rad_mm": result.covariance,
+        "agreement": result.agreement,
+        "starts": result.starts,
+        "alternatives": [
+            {"camera_to_world_ras_mm": result.pose_of_view(other.pose, view), "gap": other.gap}
+            for other in result.alternatives
+        ],
         "seconds": result.seconds,
         "renders": result.renders,
-        "camera": xray.camera.to_json(),
-        "xray_provenance": dict(xray.provenance),
-        "warnings": list(xray.warnings),
-        "inputs": {
-            role: given if isinstance(given, dict) else described_input(given)
-            for role, given in inputs.items()
-            if given is not None
-        },
+        "camera": shown.xray.camera.to_json(),
+        "xray_provenance": dict(shown.xray.provenance),
+        "warnings": list(shown.xray.warnings),
+        "inputs": described_inputs(inputs),
         "ct_fingerprint": ct.fingerprint,
         "versions": versions(),
     }
+    if shown.disagreement_mm is not None:
+        data["disagreement_mm"] = shown.disagreement_mm
+    if result.landmarks is not None:
+        data["landmarks_ras_mm"] = result.landmarks
+        data["predicted_landmark_errors_mm"] = predicted.points_mm
     if truth is not None:
         data["truth_camera_to_world_ras_mm"] = truth.camera_to_world
-        data.update(score(result.camera_to_world, truth, ct, xray.camera))
-        initial = score(result.initial_camera_to_world, truth, ct, xray.camera)
+        data.update(score(shown.camera_to_world, truth, ct, shown.xray.camera))
+        initial = score(shown.initial_camera_to_world, truth, ct, shown.xray.camera)
         data["initial_tre_mm"] = initial["tre_mm"]
     return plain(data)
 
@@ -112,6 +128,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package.lower()] = "not installed"
     return found
+
+
+def described_inputs(inputs: Inputs) -> dict[str, Any]:
+    """Name and hash of the files by role, of those that there are."""
+    return {
+        role: given if isinstance(given, dict) else described_input(given)
+        for role, given in inputs.items()
+        if given is not None
+    }
 
 
 def described_input(path: Path | str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
+from ..imaging.landmark_file import points
 from ..imaging.pose_file import Truth
 
 _ANEW = "describe the job anew"
@@ -99,13 +100,19 @@ class TaskSettings:
         if value is None:
             return None
         inner = TaskSettings(value if isinstance(value, Mapping) else {})
-        points = inner._value("landmarks_ras_mm", None)
-        if points is not None:
-            try:
-                points = np.array(points, dtype=np.float64).reshape(-1, 3)
-            except (TypeError, ValueError):
-                raise InputError(f"The landmarks in the job's '{name}' must be three numbers each; {_ANEW}.") from None
-        return Truth(inner.pose("camera_to_world_ras_mm"), points)
+        return Truth(inner.pose("camera_to_world_ras_mm"), inner.landmarks("landmarks_ras_mm"))
+
+    def landmarks(self, name: str) -> np.ndarray | None:
+        """Points [n, 3] (RAS, mm); None without."""
+        value = self._value(name, None)
+        return None if value is None else points(value, f"The job's setting '{name}'")
+
+    def tables(self, name: str) -> list[TaskSettings]:
+        """A list of tables with settings of their own; empty without."""
+        value = self._value(name, [])
+        if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+            raise InputError(f"The job's setting '{name}' must be a list of tables; {_ANEW}.")
+        return [TaskSettings(one) for one in value]
 
     def given(self, *names: str) -> dict[str, Any]:
         """Those of ``names`` that the job has, unchecked: options whose reader checks them itself."""

@@ -14,10 +14,15 @@ prepare
     Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
-    ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``; ``truth``;
-    ``pictures``, ``preview_px``]. Results: ``result.json``, ``pose.h5`` and, unless ``pictures`` is false,
+    ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``;
+    ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``seconds`` as in ``register.Search``; ``landmarks_ras_mm``;
+    ``truth``; ``pictures``, ``preview_px``]. Results: ``result.json``, ``pose.h5`` and, unless ``pictures`` is false,
     ``overlay.png``. Preview: ``preview.npy``, the simulated X-ray at the current pose, ``preview_px`` (default 0:
-    none) pixels on its longer side. The pose travels with the progress as ``camera_to_world_ras_mm``.
+    none) pixels on its longer side. The pose and its similarity travel with the progress as
+    ``camera_to_world_ras_mm`` and ``similarity``.
+    Several X-rays: ``xray`` is a list and ``views`` a list of tables, one for each, with ``name``, ``camera``,
+    ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose), ``initial_camera_to_world_ras_mm``, ``truth``.
+    Results: a folder for each name with the files above, and ``result.json`` for all. What travels is the first's.
 evaluate
     Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
     ``seed``, ``device``, and those for reading X-rays as above]. Results: ``trials.csv``, ``summary.json``.
@@ -137,53 +142,92 @@ _HALF_RANGES = {"rotation_deg": 180.0, "translation_mm": 2000.0}
 
 
 def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> None:
-    from .register import register
+    from .register import Search, register
     from .result_file import write_result
+    from .several import Shot, register_several, write_several
 
     began = time.perf_counter()
-    ct_path, xray_path = required_input(inputs, "ct"), required_input(inputs, "xray")
-    initial, truth = settings.pose("initial_camera_to_world_ras_mm", None), settings.truth("truth")
+    required_input(inputs, "ct")
+    given = required_input(inputs, "xray")
+    xray_paths = given if isinstance(given, list) else [given]
+    each = settings.tables("views") or [settings]
+    if len(each) != len(xray_paths):
+        raise InputError(f"The job has {len(xray_paths)} X-rays but {len(each)} views; describe the job anew.")
     pictures, preview_px = settings.yes("pictures", True), settings.whole("preview_px", 0, 1024, 0)
-    options = settings.given("method", "device")
+    search = Search(
+        range_deg_mm=settings.numbers("range_deg_mm", 2, 0, 2000, None),
+        twins=settings.yes("twins", False),
+        grid_deg_mm=settings.numbers("grid_deg_mm", 2, 0, 2000, None),
+        seconds=settings.number("seconds", 0, 86400, None),
+    )
+    options = {"search": search, "landmarks": settings.landmarks("landmarks_ras_mm")}
+    options |= settings.given("method", "device")
     reading = _reading(settings)
-    _tell_unknown(settings, context)
+    known = [_known_of_view(one, number) for number, one in enumerate(each)]
+    for one in {id(one): one for one in (settings, *each)}.values():
+        _tell_unknown(one, context)
     context.progress(0, 1, {"text": "reading"})
     ct = _ct(inputs, context)
-    xray = read_xray(xray_path, **reading)
-    for sentence in xray.warnings:
-        context.warning(sentence)
+    shots = []
+    for path, (camera, of_shot) in zip(xray_paths, known):
+        xray = read_xray(path, **{**reading, "camera": camera})
+        for sentence in xray.warnings:
+            context.warning(sentence)
+        shots.append(Shot(xray=xray, **of_shot))
     model = _model(inputs["model"], context) if inputs.get("model") else None
     renderer = _renderer(ct, context)
     reading_seconds = time.perf_counter() - began
+    shown = shots[0].xray
 
-    def watch(stage: str, pose: np.ndarray, _cost: float) -> None:
+    def watch(stage: str, pose: np.ndarray, cost: float) -> None:
         context.note({"camera_to_world_ras_mm": pose})
+        if np.isfinite(cost):
+            context.note({"similarity": 1 - cost})
         if stage == "start":  # always shown, however fast the refinement then is
             context.progress(0.15, 1.0)
             context.flush()
         if preview_px:
-            context.preview(lambda file: np.save(file, _preview_drr(renderer, xray, pose, preview_px)))
+            context.preview(lambda file: np.save(file, _preview_drr(renderer, shown, pose, preview_px)))
 
-    result = register(
-        ct,
-        xray,
-        model=model,
-        initial=initial,
-        progress=_progress_of(context),
-        cancelled=context.cancelled,
-        renderer=renderer,
-        watch=watch,
-        pictures=pictures,
-        **options,
-    )
-    result.seconds = {"reading": reading_seconds, **result.seconds}
+    options |= {
+        "model": model,
+        "progress": _progress_of(context),
+        "cancelled": context.cancelled,
+        "renderer": renderer,
+        "watch": watch,
+        "pictures": pictures,
+    }
+    if len(shots) == 1:
+        results = [register(ct, shown, initial=shots[0].initial, **options)]
+    else:
+        results = register_several(ct, shots, register, **options)
+    for result in results:
+        result.seconds = {"reading": reading_seconds, **result.seconds}
     kept = KeptFiles(context.cache)
     described = {
-        role: kept.of(f"description of {role}", path, described_input)
-        for role, path in (("ct", ct_path), ("xray", xray_path), ("model", inputs.get("model")))
-        if path is not None
+        role: kept.of(f"description of {role}", Path(inputs[role]), described_input)
+        for role in ("ct", "model")
+        if inputs.get(role)
     }
-    write_result(context.result_folder, result, ct, xray, inputs=described, truth=truth)
+    xrays = [kept.of(f"description of xray {n}", Path(p), described_input) for n, p in enumerate(xray_paths)]
+    if len(shots) == 1:
+        described["xray"] = xrays[0]
+        write_result(context.result_folder, results[0], ct, inputs=described, truth=shots[0].truth)
+    else:
+        write_several(context.result_folder, results, ct, shots, inputs=described, xray_inputs=xrays)
+
+
+def _known_of_view(one: TaskSettings, number: int) -> tuple[Camera | None, dict[str, Any]]:
+    """The camera of an X-ray, if its table gives one, and what a ``Shot`` holds besides the X-ray."""
+    name = one.text("name", f"view-{number + 1}")
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(f"The job's view is named {name!r}, which no folder can be; describe the job anew.")
+    return one.camera("camera", None), {
+        "name": name,
+        "camera_to_lab": one.pose("camera_to_lab_mm", None),
+        "initial": one.pose("initial_camera_to_world_ras_mm", None),
+        "truth": one.truth("truth"),
+    }
 
 
 def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
