@@ -33,12 +33,12 @@ def _shifted_by(millimetres):
         poses = [np.array(case.truth.camera_to_world) for case in cases]
         calls = []
 
-        def register(ct, xray, *, model=None, initial=None, **_):
+        def register(ct, views, *, model=None, initial=None, **_):
             calls.append(initial)
             truth = min(poses, key=lambda pose: np.abs(pose - initial).sum())
             found = truth.copy()
             found[:3, 3] += millimetres * truth[:3, 0]  # along the camera's x: in plane
-            return result(found, initial, xray)
+            return result(found, initial, views[0].xray)
 
         install_register(monkeypatch, register)
         return calls
@@ -128,6 +128,60 @@ def test_statistics_by_hand():
     assert (overall["success_1mm"], overall["success_2mm"], overall["gross_10mm"]) == (0.25, 0.5, 0.25)
     assert overall["verdicts"]["accept"] == {"trials": 2, "below_2mm": 2, "above_10mm": 0}
     assert overall["verdicts"]["reject"] == {"trials": 1, "below_2mm": 0, "above_10mm": 1}
+
+
+def test_share_within_a_bound_by_hand():
+    rows = [
+        {
+            "ct": "a", "case": "b", "tre_mm": tre, "projection_error_mm": 1.0, "rotation_deg": rotation,
+            "in_plane_mm": 1.0, "depth_mm": 1.0, "seconds": 1.0, "verdict": "accept",
+        }
+        for tre, rotation in ((0.4, 0.6), (0.6, 0.6), (0.4, 0.8), (0.1, 0.1))
+    ]  # fmt: skip
+    rows.append({"ct": "a", "case": "b", "error": "unreadable"})
+    summary = summarise(rows, (0.5, 0.7))
+    assert summary["overall"]["within"] == {"tre_mm": 0.5, "rotation_deg": 0.7, "trials": 2, "share": 0.4}
+    assert "2 of 5 trials (40.0%) are within 0.5 mm and 0.7 degrees" in table(summary)
+    assert "within" not in summarise(rows)["overall"]
+
+
+def test_views_together_are_one_exposure_placed_as_calibrated(cases, tmp_path, monkeypatch):
+    """Two cameras in a lab; what the registration is handed puts each where its own truth says."""
+    truths = [json.loads((cases / name / "truth.json").read_text(encoding="utf-8")) for name in ("one", "two")]
+    poses = [np.array(truth["camera_to_world_ras_mm"]) for truth in truths]
+    lab_to_world = poses[1] @ poses[0]  # any rigid matrix
+
+    def folder(name, calibrated):
+        views = {}
+        for n, truth in enumerate(truths):
+            views[f"v{n}"] = {**truth, "image": f"../{('one', 'two')[n]}/xray.dcm"}
+            if calibrated:
+                views[f"v{n}"]["lab_to_camera_mm"] = (np.linalg.inv(poses[n]) @ lab_to_world).tolist()
+        (cases / name).mkdir()
+        content = json.dumps({"ct": truths[0]["ct"], "views": views})
+        (cases / name / "truth.json").write_text(content, encoding="utf-8")
+        return cases / name
+
+    handed = []
+
+    def register(ct, views, *, model=None, initial=None, method="lm", **_):
+        handed.append((views, method))
+        return result(poses[0], initial, views[0].xray)
+
+    install_register(monkeypatch, register)
+    for name, calibrated in (("rig", True), ("posed", False)):
+        summary = evaluate(
+            cases / "one" / "ct.nrrd", [folder(name, calibrated)], tmp_path / name, perturb=(2, 2), starts=2,
+            together=True, method="adam-xvr", within=(0.1, 0.1),
+        )  # fmt: skip
+        assert list(summary["by_case"]) == [name] and summary["overall"]["trials"] == 2
+        assert summary["overall"]["within"]["share"] == 1 and summary["settings"]["method"] == "adam-xvr"
+        views, method = handed[-1]
+        assert len(views) == 2 and method == "adam-xvr"
+        np.testing.assert_allclose(poses[0] @ views[1].from_first, poses[1], atol=1e-6)
+        np.testing.assert_allclose(views[0].from_first, np.eye(4), atol=1e-9)
+    alone = evaluate(cases / "one" / "ct.nrrd", [cases / "rig"], tmp_path / "alone", perturb=(2, 2))
+    assert list(alone["by_case"]) == ["rig:v0", "rig:v1"] and len(handed[-1][0]) == 1
 
 
 def test_views_of_the_wrist_are_cases_of_their_own(shared):

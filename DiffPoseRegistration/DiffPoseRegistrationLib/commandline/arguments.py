@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..geometry.camera import Camera
     from ..imaging.values import XRay
 
+METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
 VIEWS = ("AP", "PA", "LL", "RL")
 _SOURCE_TO_ISOCENTRE_SHARE = 0.7  # of the source-to-detector distance, as on common C-arms
 DEFAULT_CAMERA = {
@@ -71,6 +72,16 @@ def add_camera(parser: Any, *, several: bool = False) -> None:
         "or intrinsic_matrix_px; FILE:VIEW for one view of several; or a MayaCam 2.0 file"
         + ("; one for each X-ray, in order" if several else ""),
         **more,
+    )
+
+
+def add_method(parser: Any) -> None:
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="lm",
+        help="how to refine: Levenberg-Marquardt from many starts (lm, default), as DiffPose or xvr do, or a global "
+        "search first (cma)",
     )
 
 

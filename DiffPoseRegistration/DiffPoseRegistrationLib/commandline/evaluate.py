@@ -18,6 +18,8 @@ _EPILOG = """examples:
     diffpose evaluate --ct thorax.nrrd --cases cases/* --model thorax.safetensors --out evaluation
   all CTs of a folder at once, each case with its own:
     diffpose evaluate --ct cts --cases cases/* --perturb 15 30 --starts 20 --out evaluation
+  the two views of a biplane system together, and how many end within 0.5 mm and 0.7 degrees:
+    diffpose evaluate --ct radius.nrrd --cases wrist --together --perturb 8 10 --starts 40 --within 0.5 0.7 --out wrist
 
 a case is a folder with truth.json (ct, camera, camera_to_world_ras_mm, landmarks_ras_mm) and its X-ray (xray.dcm, or
 the file that truth.json names as "image"); writes trials.csv (a row a trial) and summary.json into --out
@@ -42,6 +44,15 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--starts", type=int, default=1, metavar="N", help="disturbed starts a case (default 1)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for trials.csv and summary.json")
     parser.add_argument("--seed", type=int, default=0, help="of the disturbances (default 0)")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="the views of a folder share one pose: as their lab_to_camera_mm say, else as their true poses do",
+    )
+    parser.add_argument(
+        "--within", type=float, nargs=2, metavar=("MM", "DEG"), help="tell how many trials end below this error"
+    )
+    arguments.add_method(parser)
     arguments.add_xray_reading(parser)
     arguments.add_device(parser)
     add_job(parser)
@@ -51,6 +62,8 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.perturb and not (0 <= args.perturb[0] <= 180 and 0 <= args.perturb[1] <= 2000):
         raise InputError("--perturb takes degrees (0 to 180) and millimetres (0 to 2000).")
+    if args.within and not (args.within[0] > 0 and args.within[1] > 0):
+        raise InputError("--within takes millimetres and degrees, both above 0.")
     if args.seed < 0:
         raise InputError(f"--seed is {args.seed}; give a whole number from 0 upwards.")
     from ..workflow.evaluate import evaluate, table
@@ -59,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
     writable_folder(args.out)
     if args.job:
         settings = {"perturb": args.perturb, "starts": args.starts, "seed": args.seed, "device": args.device}
+        settings |= {"method": args.method, "together": args.together, "within": args.within}
         inputs = {"ct": args.ct, "cases": args.cases, "models": args.model}
         settings.update(arguments.reading_settings(args))
         job = run_as_job(args.job, "evaluate", inputs, settings, "Evaluating")
@@ -80,6 +94,9 @@ def run(args: argparse.Namespace) -> None:
             perturb=tuple(args.perturb) if args.perturb else None,
             starts=args.starts,
             seed=args.seed,
+            method=args.method,
+            together=args.together,
+            within=tuple(args.within) if args.within else None,
             device=args.device,
             camera=arguments.given_camera(args),
             viewed_from=args.viewed_from,

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..workflow.register import Search
     from ..workflow.several import Shot
 
-METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
-
 _EPILOG = """examples:
   with a prepared model:
     diffpose register --ct ct.nrrd --xray xray.dcm --model model.safetensors --out result
@@ -79,13 +77,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how to search")
-    group.add_argument(
-        "--method",
-        choices=METHODS,
-        default="lm",
-        help="how to refine: Levenberg-Marquardt from many starts (lm, default), as DiffPose or xvr do, or a global "
-        "search first (cma)",
-    )
+    arguments.add_method(group)
     group.add_argument(
         "--range",
         nargs=2,

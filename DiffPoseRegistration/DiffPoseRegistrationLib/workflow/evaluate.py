@@ -16,11 +16,12 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..geometry.camera import Camera
 from ..geometry.pose_range import perturbed
+from ..imaging.calibration import read_placement
 from ..imaging.camera_file import read_camera, read_entry, read_views
 from ..imaging.ct_reader import read_ct
 from ..imaging.files import write_whole
 from ..imaging.pose_file import Truth, read_truth
-from ..imaging.values import CTVolume, XRay
+from ..imaging.values import CTVolume
 from ..imaging.xray_reader import read_xray
 from .result_file import plain, versions, writable_folder, write_json
 from .scoring import score
@@ -28,6 +29,7 @@ from .scoring import score
 if TYPE_CHECKING:
     from ..encoder.model_file import PreparedModel
     from ..encoder.training_state import Checkpoints
+    from ..refinement.views import View
 
 Progress = Callable[[float, str, float | None], None]
 
@@ -35,9 +37,9 @@ _CHECKPOINT_SECONDS = 10.0
 _ROWS = "rows.json"
 
 COLUMNS = (
-    "ct", "case", "start", "tre_mm", "projection_error_mm", "rotation_deg", "in_plane_mm", "depth_mm",
-    "initial_tre_mm", "initial_rotation_deg", "similarity", "verdict", "predicted_error_mm", "seconds", "renders",
-    "error",
+    "ct", "case", "start", "tre_mm", "projection_error_mm", "projection_error_isocentre_mm",
+    "reprojection_distance_mm", "rotation_deg", "in_plane_mm", "depth_mm", "initial_tre_mm", "initial_rotation_deg",
+    "similarity", "verdict", "predicted_error_mm", "seconds", "renders", "error",
 )  # fmt: skip
 
 
@@ -45,17 +47,42 @@ COLUMNS = (
 class Case:
     """One X-ray with its truth.
 
-    name
-        The case's folder, with ``:view`` where it has several.
+    folder, view
+        Names of its folder, and of the view where the folder has several, else "".
     ct_name
         File name of the CT that it belongs to.
+    camera_to_lab
+        Where the camera stands [4, 4] (mm) if its calibration says so.
     """
 
-    name: str
+    folder: str
+    view: str
     ct_name: str
     image: Path
     camera: Camera
     truth: Truth
+    camera_to_lab: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder}:{self.view}" if self.view else self.folder
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What one trial registers: a case, or the views of a folder together, which share one pose."""
+
+    name: str
+    cases: tuple[Case, ...]
+
+    @property
+    def ct_name(self) -> str:
+        return self.cases[0].ct_name
+
+    @property
+    def truth(self) -> Truth:
+        """Of the first view."""
+        return self.cases[0].truth
 
 
 def find_cases(folders: Iterable[Path | str], camera: Camera | None = None) -> list[Case]:
@@ -84,16 +111,27 @@ def find_cases(folders: Iterable[Path | str], camera: Camera | None = None) -> l
         for view in views:
             spec = f"{truth_file}:{view}" if view else str(truth_file)
             entry, _ = read_entry(spec, "truth")
+            place = read_placement(spec)
             cases.append(
                 Case(
-                    name=f"{folder.name}:{view}" if view else folder.name,
+                    folder=folder.name,
+                    view=view,
                     ct_name=Path(str(ct_name)).name,
                     image=folder / entry.get("image", "xray.dcm"),
                     camera=camera or read_camera(spec),
                     truth=read_truth(spec),
+                    camera_to_lab=None if place is None else place.camera_to_lab,
                 )
             )
     return cases
+
+
+def exposures_of(cases: Sequence[Case], together: bool) -> list[Exposure]:
+    """An exposure for each case, or, if ``together``, for each folder."""
+    exposures: dict[str, list[Case]] = {}
+    for case in cases:
+        exposures.setdefault(case.folder if together else case.name, []).append(case)
+    return [Exposure(name, tuple(of_one)) for name, of_one in exposures.items()]
 
 
 def evaluate(
@@ -105,6 +143,9 @@ def evaluate(
     perturb: tuple[float, float] | None = None,
     starts: int = 1,
     seed: int = 0,
+    method: str = "lm",
+    together: bool = False,
+    within: tuple[float, float] | None = None,
     device: str = "auto",
     camera: Camera | None = None,
     viewed_from: str | None = None,
@@ -127,7 +168,13 @@ def evaluate(
         Instead of a model: ``starts`` initial poses a case, the true one disturbed by up to (degrees, mm)
         on each axis about the CT's centre. They depend on ``seed`` and the case alone, not on its place in the
         list.
-
+    method
+        How to refine, one of ``refinement.methods.METHODS``.
+    together
+        Whether the views of a folder share one pose: as their cameras' calibration says, else as their true poses do.
+        The pose that is disturbed and scored is the first view's.
+    within
+        A bound (mm, degrees): the share of trials with TRE and rotation error below it is told too.
     camera, viewed_from, xray_options
         Instead of what the truth files say of the cameras; ``frame``, ``intensity``, ``polarity`` of
         ``read_xray``.
@@ -155,21 +202,22 @@ def evaluate(
     cases = find_cases(case_folders, camera)
     if viewed_from:
         cases = [replace(case, camera=replace(case.camera, viewed_from=viewed_from)) for case in cases]
-    groups = _cases_by_ct(Path(ct_path), cases, say)
+    groups = _by_ct(Path(ct_path), exposures_of(cases, together), say)
     from .register import register, renderer_for
 
-    total = sum(len(cases) for _, cases in groups) * (starts if perturb else 1)
+    per_exposure = starts if perturb else 1
+    total = sum(len(exposures) for _, exposures in groups) * per_exposure
     rows = _rows_before(checkpoints)
     known = {(row["ct"], row["case"], row["start"]) for row in rows}
     began = saved = time.perf_counter()
     try:
-        for path, cases in groups:
+        for path, exposures in groups:
             ct = read_ct(path)
             model = _model_for(ct, models) if models else None
             renderer = renderer_for(ct)
-            for case in cases:
-                todo = [n for n in range(starts if perturb else 1) if (case.ct_name, case.name, n) not in known]
-                xray = _read_case(case, xray_options or {}) if todo else None
+            for exposure in exposures:
+                todo = [n for n in range(per_exposure) if (exposure.ct_name, exposure.name, n) not in known]
+                views = _views(exposure, xray_options or {}) if todo else None
                 for start in todo:
                     if cancelled is not None and cancelled():
                         raise Cancelled
@@ -178,45 +226,46 @@ def evaluate(
                         saved = time.perf_counter()
                     initial = None
                     if perturb is not None:
-                        random = np.random.default_rng([seed, zlib.crc32(case.name.encode()), start])
-                        initial = perturbed(case.truth.camera_to_world, ct.centre_ras, *perturb, random)
-                    row = {"ct": case.ct_name, "case": case.name, "start": start}
-                    if isinstance(xray, InputError):
-                        row["error"] = str(xray)
+                        random = np.random.default_rng([seed, zlib.crc32(exposure.name.encode()), start])
+                        initial = perturbed(exposure.truth.camera_to_world, ct.centre_ras, *perturb, random)
+                    row = {"ct": exposure.ct_name, "case": exposure.name, "start": start}
+                    if isinstance(views, InputError):
+                        row["error"] = str(views)
                     else:
-                        options = {"model": model, "initial": initial, "device": device, "cancelled": cancelled}
-                        options |= {"renderer": renderer, "pictures": False}
-                        row.update(_trial(register, ct, xray, case.truth, options))
+                        options = {"model": model, "initial": initial, "method": method, "device": device}
+                        options |= {"cancelled": cancelled, "renderer": renderer, "pictures": False}
+                        row.update(_trial(register, ct, views, exposure.truth, options))
                     rows.append(row)
                     if progress is not None:
                         spent = time.perf_counter() - began
                         tre = f"TRE {row['tre_mm']:.2f} mm" if "tre_mm" in row else row["error"]
                         remaining = spent / (len(rows) - len(known)) * (total - len(rows))
-                        progress(len(rows) / total, f"{case.name} start {start}: {tre}", remaining)
+                        progress(len(rows) / total, f"{exposure.name} start {start}: {tre}", remaining)
     finally:
         if rows:  # what was finished is kept, also when someone presses Ctrl-C
             _write_rows(out / "trials.csv", rows)
             if checkpoints is not None and len(rows) > len(known):
                 _save_rows(checkpoints, rows)
-    settings = {"perturb_deg_mm": perturb, "starts": starts if perturb else 1, "seed": seed, "device": device}
-    summary = {"settings": settings, **summarise(rows), "versions": versions()}
+    settings = {"perturb_deg_mm": perturb, "starts": per_exposure, "seed": seed, "method": method, "together": together}
+    summary = {"settings": {**settings, "device": device}, **summarise(rows, within), "versions": versions()}
     write_json(out / "summary.json", summary)
     return summary
 
 
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise(rows: Sequence[dict[str, Any]], within: tuple[float, float] | None = None) -> dict[str, Any]:
     """Statistics of the trials: ``overall``, ``by_ct``, ``by_case``.
 
     Of each: ``trials``; ``failed`` (no pose at all); ``tre_mm``, ``projection_error_mm``, ``rotation_deg``,
     ``in_plane_mm``, ``depth_mm``, ``seconds`` with median and 95th percentile; ``success_1mm``,
     ``success_2mm``, ``gross_10mm``: share of all trials with a TRE below 1 mm, below 2 mm, above 10 mm or
-    failed; ``verdicts``: for each verdict the number of trials, and of these below 2 mm and above 10 mm.
+    failed; ``verdicts``: for each verdict the number of trials, and of these below 2 mm and above 10 mm. With
+    ``within`` (mm, degrees) also ``within``: the bound, and the share of all trials below it in TRE and rotation.
     """
     names = {key: list(dict.fromkeys(row[key] for row in rows)) for key in ("ct", "case")}
     return {
-        "overall": _statistics(rows),
-        "by_ct": {name: _statistics([r for r in rows if r["ct"] == name]) for name in names["ct"]},
-        "by_case": {name: _statistics([r for r in rows if r["case"] == name]) for name in names["case"]},
+        "overall": _statistics(rows, within),
+        "by_ct": {name: _statistics([r for r in rows if r["ct"] == name], within) for name in names["ct"]},
+        "by_case": {name: _statistics([r for r in rows if r["case"] == name], within) for name in names["case"]},
     }
 
 
@@ -239,6 +288,12 @@ def table(summary: dict[str, Any]) -> str:
             f"verdict {verdict}: {count['trials']} trials, {count['below_2mm']} of them below 2 mm, "
             f"{count['above_10mm']} above 10 mm"
         )
+    if "within" in summary["overall"]:
+        bound = summary["overall"]["within"]
+        lines.append(
+            f"{bound['trials']} of {summary['overall']['trials']} trials ({bound['share']:.1%}) are within "
+            f"{bound['tre_mm']:g} mm and {bound['rotation_deg']:g} degrees of the true pose"
+        )
     failed = summary["overall"]["failed"]
     if failed:
         lines.append(f"{failed} trials gave no pose; see the column 'error' in trials.csv")
@@ -249,7 +304,7 @@ def _mm(value: float | None, unit: str = " mm") -> str:
     return "-" if value is None else f"{value:.2f}{unit}"
 
 
-def _statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _statistics(rows: Sequence[dict[str, Any]], within: tuple[float, float] | None) -> dict[str, Any]:
     scored = [row for row in rows if "tre_mm" in row]
     result: dict[str, Any] = {"trials": len(rows), "failed": len(rows) - len(scored)}
     for key in ("tre_mm", "projection_error_mm", "rotation_deg", "in_plane_mm", "depth_mm", "seconds"):
@@ -262,6 +317,10 @@ def _statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result["success_1mm"] = float((tre < 1).mean())
     result["success_2mm"] = float((tre < 2).mean())
     result["gross_10mm"] = float((tre > 10).mean())
+    if within is not None:
+        mm, deg = within
+        inside = sum(row["tre_mm"] < mm and row["rotation_deg"] < deg for row in scored)
+        result["within"] = {"tre_mm": mm, "rotation_deg": deg, "trials": inside, "share": inside / max(len(rows), 1)}
     result["verdicts"] = {}
     for verdict in dict.fromkeys(row["verdict"] for row in scored):
         of_these = np.array([row["tre_mm"] for row in scored if row["verdict"] == verdict])
@@ -276,18 +335,19 @@ def _statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _trial(
     register: Callable[..., Any],
     ct: CTVolume,
-    xray: XRay,
+    views: list[View],
     truth: Truth,
     options: dict[str, Any],
 ) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        result = register(ct, xray, **options)
+        result = register(ct, views, **options)
     except InputError as error:
         return {"error": str(error)}
     seconds = time.perf_counter() - began
-    found = score(result.camera_to_world, truth, ct, xray.camera)
-    before = score(result.initial_camera_to_world, truth, ct, xray.camera)
+    camera = views[0].xray.camera
+    found = score(result.camera_to_world, truth, ct, camera)
+    before = score(result.initial_camera_to_world, truth, ct, camera)
     del found["landmarks"]
     return {
         **found,
@@ -301,21 +361,29 @@ def _trial(
     }
 
 
-def _read_case(case: Case, options: dict[str, Any]) -> XRay | InputError:
-    """One unreadable X-ray is a failed case, not the end of an evaluation."""
+def _views(exposure: Exposure, options: dict[str, Any]) -> list[View] | InputError:
+    """An exposure's X-rays; one that is unreadable is a failed trial, not the end of an evaluation."""
+    from ..refinement.views import View
+
     try:
-        return read_xray(case.image, camera=case.camera, **options)
+        xrays = [read_xray(case.image, camera=case.camera, **options) for case in exposure.cases]
     except InputError as error:
         return error
+    places = [case.camera_to_lab for case in exposure.cases]
+    if any(place is None for place in places):
+        places = [case.truth.camera_to_world for case in exposure.cases]
+    return View.calibrated(xrays, places)
 
 
-def _cases_by_ct(ct_path: Path, cases: Sequence[Case], say: Callable[[str], None]) -> list[tuple[Path, list[Case]]]:
-    """CT files with their cases, in order of first appearance."""
-    named = list(dict.fromkeys(case.ct_name for case in cases))
+def _by_ct(
+    ct_path: Path, exposures: Sequence[Exposure], say: Callable[[str], None]
+) -> list[tuple[Path, list[Exposure]]]:
+    """CT files with their exposures, in order of first appearance."""
+    named = list(dict.fromkeys(exposure.ct_name for exposure in exposures))
     is_collection = ct_path.is_dir() and any((ct_path / name).exists() for name in named)
     groups = []
     for name in named:
-        theirs = [case for case in cases if case.ct_name == name]
+        theirs = [exposure for exposure in exposures if exposure.ct_name == name]
         path = ct_path / name if is_collection else ct_path
         if (is_collection and not path.exists()) or (not is_collection and name != ct_path.name):
             say(f"Left out {len(theirs)} case(s) of {name}: --ct is {ct_path.name}.")

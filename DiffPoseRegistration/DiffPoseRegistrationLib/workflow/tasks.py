@@ -25,7 +25,8 @@ register
     Results: a folder for each name with the files above, and ``result.json`` for all. What travels is the first's.
 evaluate
     Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
-    ``seed``, ``device``, and those for reading X-rays as above]. Results: ``trials.csv``, ``summary.json``.
+    ``seed``, ``method``, ``together``, ``within`` [mm, deg], ``device``, and those for reading X-rays as above].
+    Results: ``trials.csv``, ``summary.json``.
     Resumable.
 
 A warm worker keeps the CT with its renderer and the model for the next job, see :class:`~.kept.KeptFiles`.
@@ -238,9 +239,11 @@ def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
         "perturb": settings.numbers("perturb", 2, 0, 2000, None),
         "starts": settings.whole("starts", 1, 10**6, 1),
         "seed": settings.whole("seed", 0, 2**32 - 1, 0),
+        "together": settings.yes("together", False),
+        "within": settings.numbers("within", 2, 0, 1e6, None),
         "camera": reading.pop("camera"),
         "viewed_from": reading.pop("viewed_from"),
-        **settings.given("device"),
+        **settings.given("method", "device"),
     }
     _tell_unknown(settings, context)
     return evaluate(
