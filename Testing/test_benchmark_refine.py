@@ -23,14 +23,6 @@ def test_starts_lie_at_the_distance_asked_for():
     assert np.linalg.matrix_rank(np.array(directions)) == 3
 
 
-def test_capture_range_by_hand():
-    success = {10: 1.0, 20: 0.9, 30: 0.6, 40: 0.2, 50: 0.8}
-    assert benchmark.capture_range(success, 0.95) == pytest.approx(15)
-    assert benchmark.capture_range(success, 0.5) == pytest.approx(32.5)  # where it first falls below, once and for all
-    assert benchmark.capture_range({10: 1.0, 20: 0.96}, 0.95) is None
-    assert benchmark.capture_range({10: 0.0}, 0.5) == pytest.approx(5)
-
-
 def _arguments(shared, out, *more):
     parser = argparse.ArgumentParser()
     benchmark.add_arguments(parser)

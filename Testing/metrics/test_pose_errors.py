@@ -6,8 +6,10 @@ from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.geometry.pose_range import view_pose
 from DiffPoseRegistrationLib.metrics.errors import (
+    magnification,
     pose_error,
     projection_errors,
+    reprojection_distances,
     rotation_error_deg,
     target_registration_errors,
 )
@@ -58,6 +60,8 @@ def test_pure_depth():
     assert error.tre_mm == pytest.approx(3.0) and error.depth_mm == pytest.approx(3.0)
     assert error.in_plane_mm == pytest.approx(0, abs=1e-9) and error.rotation_deg == pytest.approx(0, abs=1e-6)
     assert error.projection_error_mm == pytest.approx(1000 * 50 / 700 - 1000 * 50 / 703)  # hardly seen on the detector
+    # Nor across the beam: the point (50, 700) lies 50 (703 - 700) / |(50, 703)| from the ray through (50, 703).
+    assert error.reprojection_distance_mm == pytest.approx(150 / np.hypot(50, 703))
 
 
 def test_pure_in_plane():
@@ -65,6 +69,22 @@ def test_pure_in_plane():
     assert error.tre_mm == pytest.approx(5.0) and error.in_plane_mm == pytest.approx(5.0)
     assert error.depth_mm == pytest.approx(0, abs=1e-9)
     assert error.projection_error_mm == pytest.approx(5 * 1000 / 700)  # magnified, and in mm although pixels are oblong
+    assert error.projection_error_isocentre_mm == pytest.approx(5.0)  # life size again
+    nearer = pose_error(_moved(translation=3 * X + 4 * Y), POSE, CROSS, CAMERA, isocentre=ISOCENTRE - 200 * Z)
+    assert nearer.projection_error_isocentre_mm == pytest.approx(5 * (1000 / 700) / (1000 / 500))
+
+
+def test_magnification_is_that_of_the_true_pose():
+    assert magnification(POSE, ISOCENTRE, CAMERA) == pytest.approx(1000 / 700)
+    assert magnification(POSE, ISOCENTRE - 200 * Z, CAMERA) == pytest.approx(2.0)
+
+
+def test_reprojection_distance_is_across_the_ray():
+    # A point on the axis, seen 5 mm off: its distance from the ray through (3, 4, 700) is 5 700 / |(3, 4, 700)|.
+    found = reprojection_distances(_moved(translation=3 * X + 4 * Y), POSE, ISOCENTRE[None])
+    np.testing.assert_allclose(found, 5 * 700 / np.sqrt(700**2 + 25), rtol=1e-12)
+    # Along the beam nothing is seen of a point on the axis.
+    np.testing.assert_allclose(reprojection_distances(_moved(translation=-9 * Z), POSE, ISOCENTRE[None]), 0, atol=1e-9)
 
 
 def test_roll_moves_points_by_their_distance_from_the_beam():

@@ -25,10 +25,10 @@ import numpy as np
 from _requirements import REPOSITORY
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry import rigid
+from DiffPoseRegistrationLib.metrics.rates import GROSS_MM, SUCCESS_MM, capture_range
 
 SHARED = REPOSITORY.parent / "shared"
 DISTANCES_MM = tuple(range(10, 101, 10))
-SUCCESS_MM, GROSS_MM = 2.0, 10.0
 METHODS = ("lm", "adam-diffpose", "adam-diffpose-sparse", "adam-xvr")
 LEVER_ARM_MM = 100.0  # in a random direction, a radian weighs as much as so many millimetres
 
@@ -94,19 +94,6 @@ def start_at_distance(
         middle = (low + high) / 2
         low, high = (middle, high) if error(middle) < tre_mm else (low, middle)
     return pose(high)
-
-
-def capture_range(success: Mapping[float, float], share: float) -> float | None:
-    """The initial TRE at which the piecewise linear success rate first falls below ``share``; None if it never does.
-
-    ``success`` maps initial TREs (mm, ascending) to rates; at zero the rate is taken for one.
-    """
-    before, rate_before = 0.0, 1.0
-    for distance, rate in success.items():
-        if rate < share:
-            return before + (distance - before) * (rate_before - share) / (rate_before - rate)
-        before, rate_before = distance, rate
-    return None
 
 
 def _loaded(folders: Sequence[Path], ct_folder: Path) -> list[dict[str, Any]]:

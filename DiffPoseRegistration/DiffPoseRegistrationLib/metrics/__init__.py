@@ -1,1 +1,1 @@
-"""Registration errors: pure functions of poses and points."""
+"""Registration errors and what many of them say together: pure functions of poses, points and numbers."""

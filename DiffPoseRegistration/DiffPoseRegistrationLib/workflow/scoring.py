@@ -10,6 +10,7 @@ from ..geometry.camera import Camera
 from ..imaging.pose_file import Truth
 from ..imaging.values import CTVolume
 from ..metrics.errors import pose_error
+from ..metrics.evaluators import published_errors
 
 _BONE_HU = 250.0
 _BONE_POINTS = 20
@@ -55,4 +56,11 @@ def _farthest_points(ct: CTVolume, count: int) -> np.ndarray:
 def score(pose: np.ndarray, truth: Truth, ct: CTVolume, camera: Camera) -> dict[str, float | str]:
     """The errors of :class:`metrics.errors.PoseError` by name, and ``landmarks``: where they were measured."""
     landmarks, source = landmarks_of(truth, ct)
-    return {**asdict(pose_error(pose, truth.camera_to_world, landmarks, camera)), "landmarks": source}
+    found = pose_error(pose, truth.camera_to_world, landmarks, camera, ct.centre_ras)
+    return {**asdict(found), "landmarks": source}
+
+
+def score_by_published_evaluators(pose: np.ndarray, truth: Truth, ct: CTVolume, camera: Camera) -> dict[str, float]:
+    """The errors of :class:`metrics.evaluators.PublishedErrors` by name, over the same landmarks."""
+    landmarks, _ = landmarks_of(truth, ct)
+    return asdict(published_errors(pose, truth.camera_to_world, landmarks, camera, ct.centre_ras))
