@@ -5,7 +5,7 @@ import time
 from DiffPoseRegistrationLib.jobs import process
 
 # Long past anything that is still alive: reaching it means that something hangs.
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 def until(condition, meanwhile=lambda: None):

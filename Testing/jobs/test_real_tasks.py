@@ -34,7 +34,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
 LAUNCHER = """
 import sys
 from DiffPoseRegistrationLib.jobs.launcher import JobLauncher
-launcher = JobLauncher(grace_s=120.0)
+launcher = JobLauncher(grace_s=300.0)
 launcher.start(sys.argv[1])
 launcher.wait()
 """
