@@ -5,6 +5,7 @@ The rooms of this package, from the ground up (a room uses only rooms below it):
 ``geometry``    rigid motions, the C-arm camera, poses and pose ranges
 ``metrics``     registration errors, pure functions of poses and points
 ``imaging``     CT volumes and X-rays: reading, checking, intensity
+``datasets``    X-rays with known poses: public data sets and folders of one's own
 ``rendering``   simulated X-rays (DRRs) and their pose Jacobian
 ``refinement``  pose from similarity, by second- and first-order optimisation
 ``encoder``     the network that learns the pose from X-rays simulated out of a CT

@@ -98,10 +98,10 @@ def start_at_distance(
 
 def _loaded(folders: Sequence[Path], ct_folder: Path) -> list[dict[str, Any]]:
     """The cases with their CT, renderer, X-ray and landmarks; CTs are read once."""
+    from DiffPoseRegistrationLib.datasets.case_folder import find_cases
     from DiffPoseRegistrationLib.imaging.ct_reader import read_ct
     from DiffPoseRegistrationLib.imaging.xray_reader import read_xray
     from DiffPoseRegistrationLib.rendering.renderer import Renderer
-    from DiffPoseRegistrationLib.workflow.evaluate import find_cases
     from DiffPoseRegistrationLib.workflow.scoring import landmarks_of
 
     if not folders:

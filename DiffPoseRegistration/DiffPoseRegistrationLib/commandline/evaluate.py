@@ -66,8 +66,9 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--within takes millimetres and degrees, both above 0.")
     if args.seed < 0:
         raise InputError(f"--seed is {args.seed}; give a whole number from 0 upwards.")
-    from ..workflow.evaluate import evaluate, table
+    from ..workflow.evaluate import evaluate
     from ..workflow.result_file import writable_folder
+    from ..workflow.summary import table
 
     writable_folder(args.out)
     if args.job:

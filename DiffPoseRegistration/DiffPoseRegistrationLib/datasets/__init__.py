@@ -1,0 +1,1 @@
+"""X-rays with known poses: public data sets, and folders of one's own."""
