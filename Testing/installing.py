@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGING = REPOSITORY / "Testing" / "packaging"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def cmake_program() -> str | None:
 def configure(cmake: str, build: Path, *options: str, source: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
     """Run CMake's configuration of the extension into ``build``; what it said is in the answer's ``stdout``."""
     command = [cmake, "-G", "Unix Makefiles", "-S", str(source), "-B", str(build)]
-    places = {"Slicer_DIR": HERE / "slicer", "CMAKE_TOOLCHAIN_FILE": HERE / "no_compiler.cmake"}
+    places = {"Slicer_DIR": PACKAGING / "slicer", "CMAKE_TOOLCHAIN_FILE": PACKAGING / "no_compiler.cmake"}
     command += [*(f"-D{name}={place.as_posix()}" for name, place in places.items()), *options]
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False
