@@ -19,7 +19,7 @@ from slicer.util import VTKObservationMixin
 
 from DiffPoseRegistrationLib.app import sample_data
 from DiffPoseRegistrationLib.app.environment import installed_version, missing_packages
-from DiffPoseRegistrationLib.app.landmarks import target_registration_error
+from DiffPoseRegistrationLib.app.landmarks import landmark_errors
 from DiffPoseRegistrationLib.app.logic import RegistrationLogic
 from DiffPoseRegistrationLib.app.panel.panel import Panel
 from DiffPoseRegistrationLib.app.parameters import DiffPoseRegistrationParameterNode
@@ -165,5 +165,5 @@ class DiffPoseRegistrationTest(ScriptedLoadableModuleTest):
         start = true.copy()
         start[:3, 3] += (8, 6, -6)
         self.logic.register(ct, xray, initial=start)
-        errors = target_registration_error(landmarks, xray, reference)
-        self.assertLess(errors.mean(), 2.0)
+        errors = landmark_errors(landmarks, xray, reference=reference)
+        self.assertLess(errors.tre_mm.mean(), 1.0)

@@ -9,6 +9,7 @@ import slicer.util
 import vtk
 
 CASES = ["lumbar_pelvis-00", "skull_phantom-02", "thorax-03"]
+ALL_CASES = [f"{ct}-0{n}" for ct in ("lumbar_pelvis", "skull_phantom", "thorax") for n in range(4)]
 
 
 def _world_to_pixel(xray, points):
@@ -30,12 +31,17 @@ def _world_to_pixel(xray, points):
     return np.array(pixels)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_landmarks_of_the_ct_fall_on_their_pixels(slicer_app, shared, name):
     from cases import load_case
     from DiffPoseRegistrationLib.app import xray_node
 
     case = load_case(shared, name)
+    ras_to_ijk = vtk.vtkMatrix4x4()
+    case.ct.GetRASToIJKMatrix(ras_to_ijk)
+    values = slicer.util.arrayFromVolume(case.ct)
+    voxels = [np.rint(ras_to_ijk.MultiplyPoint((*point, 1.0))[:3]).astype(int) for point in case.landmarks]
+    assert np.median([values[k, j, i] for i, j, k in voxels]) > 150  # they lie in the CT's bone
     xray_node.set_camera(case.xray, case.camera)
     xray_node.set_pose(case.xray, case.pose, case.ct)
     assert np.abs(_world_to_pixel(case.xray, case.landmarks) - case.landmarks_px).max() < 0.5
@@ -133,7 +139,7 @@ def test_landmark_errors(slicer_app, shared):
     on_plane = (case.pose @ np.c_[case.camera.pixels_to_camera(marked), np.ones(len(marked))].T).T[:, :3]
     on_xray = points_node(on_plane, "X-ray points")
     landmarks.attach_to_xray(on_xray, case.xray)
-    errors = landmarks.landmark_errors(in_ct, on_xray, case.xray)
+    errors = landmarks.landmark_errors(in_ct, case.xray, on_xray)
     assert errors.pixels[0] == pytest.approx(3, abs=0.01)
     assert errors.pixels[1] == pytest.approx(4, abs=0.01)
     assert errors.pixels[2:].max() < 0.01
@@ -147,11 +153,20 @@ def test_landmark_errors(slicer_app, shared):
     rms = float(table.GetCellText(len(case.landmarks) + 1, 1))
     assert rms == pytest.approx(np.sqrt(np.mean(errors.pixels**2)), abs=1e-3)
 
+    shown = landmarks.show_errors(case.xray, errors)
+    assert shown.GetNthControlPointLabel(1).endswith(": 4.0 px")
+    at = slicer.util.arrayFromMarkupsControlPoints(shown, world=True)[2]
+    assert np.allclose(_world_to_pixel(case.xray, [at])[0], case.landmarks_px[2], atol=0.05)
+
     reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "reference")
     shifted = case.pose.copy()
     shifted[:3, 3] += (0, 0, 2)
     slicer.util.updateTransformMatrixFromArray(reference, shifted)
-    assert landmarks.target_registration_error(in_ct, case.xray, reference) == pytest.approx(2.0, abs=1e-6)
+    against = landmarks.landmark_errors(in_ct, case.xray, None, reference)
+    assert against.tre_mm == pytest.approx(2.0, abs=1e-6)
+    assert np.isnan(against.pixels).all()
+    columns = landmarks.fill_table(against)
+    assert columns.GetNumberOfColumns() == 2 and columns.GetColumnName(1) == "TRE [mm]"
 
 
 def test_marked_points_move_with_the_xray(slicer_app, shared):
@@ -203,6 +218,6 @@ def test_wrong_nodes_are_refused_in_words(slicer_app):
     with pytest.raises(InputError):
         xray_node.set_pose(flat, np.diag([1.0, 1.0, -1.0, 1.0]))
     with pytest.raises(InputError):
-        landmarks.landmark_errors(None, None, flat)
+        landmarks.landmark_errors(None, flat)
     with pytest.raises(InputError):
-        landmarks.landmark_errors(points_node(np.zeros((0, 3)), "none"), points_node(np.zeros((1, 3)), "one"), flat)
+        landmarks.landmark_errors(points_node(np.zeros((0, 3)), "none"), flat, points_node(np.zeros((1, 3)), "one"))

@@ -8,7 +8,7 @@ import slicer
 import slicer.util
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry.camera import Camera
-from test_panel import choose, settle, type_geometry, wait_for
+from driving import choose, settle, type_geometry, wait_for, wait_for_job
 
 
 @pytest.fixture()
@@ -212,10 +212,9 @@ def test_second_job_while_one_runs(panel, case):
     panel.ui.simulateButton.click()
     with pytest.raises(InputError):
         panel.logic.simulateXRay(case.ct, wait=False)
-    settle()
-    assert not panel.ui.simulateButton.enabled
+    wait_for(lambda: not panel.ui.simulateButton.enabled)
     panel.logic.jobs.cancel()
-    wait_for(lambda: not panel.logic.jobs.state.is_busy)
+    wait_for_job(panel)
 
 
 def test_console_calls_with_wrong_things(panel, case):
@@ -229,7 +228,7 @@ def test_console_calls_with_wrong_things(panel, case):
         lambda: logic.register(case.ct, case.xray),
         lambda: logic.prepare(case.ct, None),
         lambda: logic.drr(case.ct, case.xray),
-        lambda: logic.landmarkErrors(None, None, case.xray),
+        lambda: logic.landmarkErrors(None, case.xray),
         lambda: logic.inverseTransform(case.xray),
     ):
         with pytest.raises(InputError):

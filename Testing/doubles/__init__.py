@@ -10,6 +10,7 @@ real ones.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 
@@ -25,6 +26,7 @@ def install(settings_folder: str):
     """
     global _application
     if _application is None:
+        _keep_none_alive()
         # In this order: each module imports what the ones before it have put into sys.modules.
         from . import pythonqt
 
@@ -38,3 +40,12 @@ def install(settings_folder: str):
         for module in (mrml_widgets, scripted_module, parameter_node):
             module.install()
     return _application
+
+
+def _keep_none_alive() -> None:
+    """PySide6 6.12 drops a reference to None with every call that returns nothing.
+
+    Since Python 3.12 None is immortal and it does not matter; before, some ten thousand calls end the process.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 2**40

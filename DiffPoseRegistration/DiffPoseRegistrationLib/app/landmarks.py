@@ -12,13 +12,15 @@ from slicer.i18n import tr as _
 from ..errors import InputError
 from ..geometry import rigid
 from ..metrics.errors import target_registration_errors
-from .nodes import add_node
+from .nodes import add_node, referenced
 from .xray_node import pose_node_of, pose_of, require_camera
+
+PROJECTED_ROLE = "DiffPose.ProjectedLandmarks"
 
 
 @dataclass(frozen=True)
 class LandmarkErrors:
-    """Errors of the landmarks of one X-ray.
+    """Errors of the landmarks of one X-ray, in the order of the CT's list; NaN where an error is not known.
 
     labels
         Names of the points.
@@ -26,16 +28,25 @@ class LandmarkErrors:
         Distances [n] on the detector between the projected CT point and the X-ray point.
     patient_mm
         The same [n], scaled down to the depth of the CT point: what it means inside the patient.
+    tre_mm
+        Distances [n] in 3D between where the pose and the reference pose put the CT point in the camera.
+    projected_px
+        Where [n, 2] = (column, row) the pose projects the CT points.
     """
 
     labels: tuple[str, ...]
     pixels: np.ndarray
     detector_mm: np.ndarray
     patient_mm: np.ndarray
+    tre_mm: np.ndarray
+    projected_px: np.ndarray
 
     @staticmethod
     def summary(values: np.ndarray) -> tuple[float, float, float]:
-        """Mean, root mean square and maximum."""
+        """Mean, root mean square and maximum of those that are known; NaN if none is."""
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return float("nan"), float("nan"), float("nan")
         return float(values.mean()), float(np.sqrt(np.mean(values**2))), float(values.max())
 
 
@@ -50,19 +61,24 @@ def attach_to_xray(points: slicer.vtkMRMLMarkupsNode, xray: slicer.vtkMRMLScalar
 
 def landmark_errors(
     ct_points: slicer.vtkMRMLMarkupsNode,
-    xray_points: slicer.vtkMRMLMarkupsNode,
     xray: slicer.vtkMRMLScalarVolumeNode,
+    xray_points: slicer.vtkMRMLMarkupsNode | None = None,
+    reference: slicer.vtkMRMLTransformNode | None = None,
 ) -> LandmarkErrors:
-    """Errors of landmarks in CT (RAS) against the same landmarks marked on the X-ray.
+    """Errors of landmarks in the CT against the same landmarks marked on the X-ray, against a reference pose, or both.
 
     Points belong together by label; where no label is in both lists, by their order.
 
     Raises
     ------
     InputError
-        If a list is missing or empty, they cannot be paired, or the X-ray has no geometry or pose.
+        If there is nothing to compare with, a list is empty, points cannot be paired, the X-ray has no geometry or
+        pose, or the reference is not rigid.
     """
-    for node, what in ((ct_points, _("CT")), (xray_points, _("X-ray"))):
+    required = [(ct_points, _("CT"))]
+    if xray_points is not None or reference is None:
+        required.append((xray_points, _("X-ray")))
+    for node, what in required:
         if node is None or not node.IsA("vtkMRMLMarkupsNode"):
             raise InputError(_("No landmarks in the {what} are chosen; choose a point list.").format(what=what))
         if node.GetNumberOfDefinedControlPoints() == 0:
@@ -71,56 +87,48 @@ def landmark_errors(
     pose = pose_of(xray)
     if pose is None:
         raise InputError(_("{name} has no pose yet; register it or choose one.").format(name=xray.GetName()))
-    pairs = _paired(ct_points, xray_points)
-    in_ct = slicer.util.arrayFromMarkupsControlPoints(ct_points, world=True)[[a for _n, a, _b in pairs]]
-    on_xray = slicer.util.arrayFromMarkupsControlPoints(xray_points, world=True)[[b for _n, _a, b in pairs]]
-    to_camera = rigid.inverse(pose)
-    in_camera = rigid.transform_points(to_camera, in_ct)
-    # A point marked on the X-ray stands for the whole ray through it.
-    difference = camera.project(in_camera) - camera.project(rigid.transform_points(to_camera, on_xray))
-    if not np.isfinite(difference).all():
+    in_ct = slicer.util.arrayFromMarkupsControlPoints(ct_points, world=True)
+    in_camera = rigid.transform_points(rigid.inverse(pose), in_ct)
+    projected = camera.project(in_camera)
+    if not np.isfinite(projected).all():
         raise InputError(_("A landmark lies behind the X-ray source; check the pose and the points."))
-    millimetres = np.linalg.norm(difference * np.array(camera.pixel_spacing_mm[::-1]), axis=1)
+    labels = tuple(name or str(n + 1) for n, name in enumerate(_labels(ct_points)))
+    pixels, millimetres, tre = (np.full(len(labels), np.nan) for _axis in range(3))
+    if xray_points is not None:
+        on_xray = slicer.util.arrayFromMarkupsControlPoints(xray_points, world=True)
+        # A point marked on the X-ray stands for the whole ray through it.
+        marked = camera.project(rigid.transform_points(rigid.inverse(pose), on_xray))
+        for _name, a, b in _paired(ct_points, xray_points):
+            difference = projected[a] - marked[b]
+            pixels[a] = np.linalg.norm(difference)
+            millimetres[a] = np.linalg.norm(difference * np.array(camera.pixel_spacing_mm[::-1]))
+    if reference is not None:
+        true = rigid.validated_pose(slicer.util.arrayFromTransformMatrix(reference, toWorld=True), reference.GetName())
+        tre = target_registration_errors(pose, true, in_ct)
     return LandmarkErrors(
-        labels=tuple(name for name, _a, _b in pairs),
-        pixels=np.linalg.norm(difference, axis=1),
+        labels=labels,
+        pixels=pixels,
         detector_mm=millimetres,
         patient_mm=millimetres * in_camera[:, 2] / camera.source_to_detector_mm,
+        tre_mm=tre,
+        projected_px=projected,
     )
 
 
-def target_registration_error(
-    ct_points: slicer.vtkMRMLMarkupsNode,
-    xray: slicer.vtkMRMLScalarVolumeNode,
-    reference: slicer.vtkMRMLTransformNode,
-) -> np.ndarray:
-    """Distances [n] (mm) between the landmarks as the X-ray's pose and ``reference`` place them in the camera.
-
-    Raises
-    ------
-    InputError
-        If there are no points, no pose, or a transform is not rigid.
-    """
-    pose = pose_of(xray)
-    if pose is None:
-        raise InputError(_("{name} has no pose yet; register it or choose one.").format(name=xray.GetName()))
-    if ct_points is None or ct_points.GetNumberOfDefinedControlPoints() == 0:
-        raise InputError(_("No landmarks in the CT are chosen; choose a point list with points."))
-    true = rigid.validated_pose(slicer.util.arrayFromTransformMatrix(reference, toWorld=True), reference.GetName())
-    return target_registration_errors(pose, true, slicer.util.arrayFromMarkupsControlPoints(ct_points, world=True))
-
-
 def fill_table(errors: LandmarkErrors, table: slicer.vtkMRMLTableNode | None = None) -> slicer.vtkMRMLTableNode:
-    """Write the errors and their mean, RMS and maximum into a table node (made if None)."""
+    """Write the errors and their mean, RMS and maximum into a table node (made if None); a column with nothing in
+    it is left out."""
     table = table or add_node("vtkMRMLTableNode", _("Landmark errors"))
     was_modified = table.StartModify()
     table.RemoveAllColumns()
-    columns = (
+    columns = [
         (_("landmark"), None),
         (_("error [px]"), errors.pixels),
         (_("error on detector [mm]"), errors.detector_mm),
         (_("error in patient [mm]"), errors.patient_mm),
-    )
+        (_("TRE [mm]"), errors.tre_mm),
+    ]
+    columns = [(name, values) for name, values in columns if values is None or np.isfinite(values).any()]
     for name, values in columns:
         column = table.AddColumn()
         column.SetName(name)
@@ -134,18 +142,39 @@ def fill_table(errors: LandmarkErrors, table: slicer.vtkMRMLTableNode | None = N
                 shown = values[row] if row < len(values) else LandmarkErrors.summary(values)[row - len(values)]
                 table.SetCellText(row, column, f"{shown:.3f}")
     # The older name of the same function is deprecated since Slicer 5.13.
-    getattr(table, "SetUseColumnTitleAsColumnHeader", table.SetUseColumnNameAsColumnHeader)(True)
+    use_names = "SetUseColumnTitleAsColumnHeader"
+    getattr(table, use_names if hasattr(table, use_names) else "SetUseColumnNameAsColumnHeader")(True)
     table.EndModify(was_modified)
     return table
+
+
+def show_errors(xray: slicer.vtkMRMLScalarVolumeNode, errors: LandmarkErrors) -> slicer.vtkMRMLMarkupsFiducialNode:
+    """Mark on the X-ray where its pose projects the CT's landmarks, each with its error in its label; returns the
+    list of points."""
+    camera = require_camera(xray)
+    name = _("{name} projected landmarks").format(name=xray.GetName())
+    points = referenced(xray, PROJECTED_ROLE, "vtkMRMLMarkupsFiducialNode", name)
+    was_modified = points.StartModify()
+    points.RemoveAllControlPoints()
+    points.SetLocked(True)
+    transform = pose_node_of(xray)
+    points.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
+    on_detector = camera.pixels_to_camera(errors.projected_px)
+    for label, point, pixels in zip(errors.labels, on_detector, errors.pixels):
+        text = _("{name}: {error:.1f} px").format(name=label, error=pixels) if np.isfinite(pixels) else label
+        points.AddControlPoint(*(float(v) for v in point), text)
+    points.EndModify(was_modified)
+    if points.GetDisplayNode() is None:
+        points.CreateDefaultDisplayNodes()
+        points.GetDisplayNode().SetSelectedColor(0.3, 0.9, 0.4)
+        points.GetDisplayNode().SetTextScale(2.0)
+    return points
 
 
 def _paired(a: slicer.vtkMRMLMarkupsNode, b: slicer.vtkMRMLMarkupsNode) -> list[tuple[str, int, int]]:
     """(label, index in ``a``, index in ``b``) of the points that belong together."""
 
-    def labels(node):
-        return [node.GetNthControlPointLabel(n) for n in range(node.GetNumberOfControlPoints())]
-
-    first, second = labels(a), labels(b)
+    first, second = _labels(a), _labels(b)
     common = [name for name in first if name and first.count(name) == 1 and second.count(name) == 1]
     if common:
         return [(name, first.index(name), second.index(name)) for name in common]
@@ -156,3 +185,7 @@ def _paired(a: slicer.vtkMRMLMarkupsNode, b: slicer.vtkMRMLMarkupsNode) -> list[
             )
         )
     return [(first[n] or str(n + 1), n, n) for n in range(len(first))]
+
+
+def _labels(points: slicer.vtkMRMLMarkupsNode) -> list[str]:
+    return [points.GetNthControlPointLabel(n) for n in range(points.GetNumberOfControlPoints())]

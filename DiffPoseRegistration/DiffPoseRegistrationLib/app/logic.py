@@ -89,13 +89,16 @@ class RegistrationLogic:
         view: str = "AP",
         pose: np.ndarray | None = None,
         sourceToIsocentre: float = 0.0,
+        rotationDeg: Sequence[float] = (10.0, 10.0, 5.0),
+        translationMm: Sequence[float] = (15.0, 30.0, 15.0),
         seed: int = 0,
         wait: bool = True,
     ) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """Make an X-ray of ``ct`` (with noise and blur) at a view or at ``pose`` (camera to world, RAS, mm).
+        """Make an X-ray of ``ct`` (with noise and blur) at ``pose`` (camera to world, RAS, mm), or somewhere about a
+        view: drawn by ``seed`` within the half ranges (as of :meth:`prepare`).
 
-        Returns the X-ray's volume node, with its geometry and, as its pose, the one it was made at; None
-        with ``wait=False``.
+        Returns the X-ray's volume node with its geometry; where it was made is kept as its reference pose
+        (:func:`.xray_node.reference_of`), and its own pose is to be found. None with ``wait=False``.
 
         Raises
         ------
@@ -105,7 +108,9 @@ class RegistrationLogic:
         volume, state = ct_from_node(ct), _state_of(ct)
         camera = camera or SIMULATION_CAMERA
         if pose is None:
-            pose = self.viewPose(ct, camera, view, sourceToIsocentre)
+            centre = self.viewPose(ct, camera, view, sourceToIsocentre)
+            about = PoseRange(centre, volume.centre_ras, tuple(rotationDeg), tuple(translationMm))
+            pose = about.sample(np.random.default_rng(seed), 1)[0]
         pose = rigid.validated_pose(pose)
 
         def make_inputs(folder: Path):
@@ -117,7 +122,7 @@ class RegistrationLogic:
             node = self._volume_from_pixels(job_files.read_image(result / "xray.nrrd"), name)
             xray_node.set_camera(node, camera, dict.fromkeys(_CAMERA_KEYS, _("simulated")))
             xray_node.set_polarity(node, "bright-is-air")
-            xray_node.set_pose(node, pose, ct)
+            xray_node.set_reference(node, pose)
             return node
 
         return self._run("simulate", make_inputs, finish, wait)
@@ -249,13 +254,22 @@ class RegistrationLogic:
     def landmarkErrors(
         self,
         ctPoints: slicer.vtkMRMLMarkupsNode,
-        xrayPoints: slicer.vtkMRMLMarkupsNode,
         xray: slicer.vtkMRMLScalarVolumeNode,
+        xrayPoints: slicer.vtkMRMLMarkupsNode | None = None,
+        reference: slicer.vtkMRMLTransformNode | None = None,
         table: slicer.vtkMRMLTableNode | None = None,
     ) -> landmarks.LandmarkErrors:
-        """Errors of landmarks in the CT against the same landmarks on the X-ray, also written into a table."""
-        errors = landmarks.landmark_errors(ctPoints, xrayPoints, xray)
+        """Errors of landmarks in the CT against the same landmarks on the X-ray (``xrayPoints``), and target
+        registration errors against a ``reference`` pose; also written into a table and shown on the X-ray.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to compare with, a list is empty, or the X-ray has no pose.
+        """
+        errors = landmarks.landmark_errors(ctPoints, xray, xrayPoints, reference)
         landmarks.fill_table(errors, table)
+        landmarks.show_errors(xray, errors)
         return errors
 
     def saveReport(

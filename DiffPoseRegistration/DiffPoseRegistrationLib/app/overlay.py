@@ -109,12 +109,6 @@ def face_detector(xray: slicer.vtkMRMLScalarVolumeNode, slice_node: slicer.vtkMR
             slice_node.SetFieldOfView(x * scale, y * scale, slice_node.GetFieldOfView()[2])
 
 
-def hide_comparison(xray: slicer.vtkMRMLScalarVolumeNode, composite: slicer.vtkMRMLSliceCompositeNode) -> None:
-    """Take the DRR out of a slice view and leave the X-ray."""
-    composite.SetForegroundVolumeID(None)
-    composite.SetBackgroundVolumeID(xray.GetID())
-
-
 # -- what is shown ---------------------------------------------------------------------------------
 
 

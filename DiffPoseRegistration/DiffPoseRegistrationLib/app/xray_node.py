@@ -24,6 +24,8 @@ CAMERA_ATTRIBUTE = "DiffPose.Camera"
 PROVENANCE_ATTRIBUTE = "DiffPose.CameraProvenance"
 DENSE_ATTRIBUTE = "DiffPose.Polarity"
 POSE_ROLE = "DiffPose.Pose"
+REFERENCE_ROLE = "DiffPose.ReferencePose"
+LANDMARKS_ROLE = "DiffPose.Landmarks"
 
 POLARITIES = ("auto", "bright-is-air", "bright-is-bone")
 
@@ -169,6 +171,22 @@ def set_pose(
         ct.GetRASBounds(bounds)
         centre = rigid.transform_points(rigid.inverse(pose), bounds.reshape(3, 2).mean(axis=1)[None])[0]
         transform.SetCenterOfTransformation(*centre)
+    return transform
+
+
+def reference_of(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTransformNode | None:
+    """The pose of an X-ray as it is known otherwise, to be compared with; None if it is not."""
+    return node.GetNodeReference(REFERENCE_ROLE)
+
+
+def set_reference(node: slicer.vtkMRMLScalarVolumeNode, camera_to_world: np.ndarray) -> slicer.vtkMRMLTransformNode:
+    """Keep the true pose [4, 4] of an X-ray in a transform node of its own; returns that node."""
+    pose = rigid.validated_pose(camera_to_world)
+    transform = reference_of(node)
+    if transform is None:
+        transform = add_pose_node(_("{name} true pose").format(name=node.GetName()))
+        node.SetNodeReferenceID(REFERENCE_ROLE, transform.GetID())
+    slicer.util.updateTransformMatrixFromArray(transform, pose)
     return transform
 
 

@@ -12,7 +12,7 @@ from .. import xray_node
 from ..logic import OUTCOME_ATTRIBUTE
 from ..readiness import geometry_state, why_no_ct
 from .section import Section, set_enabled
-from .words import verdict_in_words
+from .words import error_in_words, verdict_in_words
 
 
 class InputsSection(Section):
@@ -21,8 +21,9 @@ class InputsSection(Section):
     def __init__(self, panel) -> None:
         super().__init__(panel)
         table = self.ui.xrayTable
-        table.setColumnCount(4)
-        table.setHorizontalHeaderLabels([_("X-ray"), _("Geometry"), _("Pose"), _("Verdict")])
+        titles = [_("X-ray"), _("Geometry"), _("Pose"), _("Verdict"), _("Predicted error")]
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().hide()
         table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
@@ -47,6 +48,7 @@ class InputsSection(Section):
                 geometry_state(node),
                 pose.GetName() if pose is not None else _("none"),
                 verdict_in_words(outcome.get("verdict", "-")),
+                error_in_words(outcome.get("predicted_error_mm")),
             )
             for column, text in enumerate(texts):
                 item = table.item(row, column)

@@ -29,6 +29,12 @@ _DRAW_INTERVAL_MS = 100
 _FINE_AFTER_MS = 350  # without a change
 _COARSE_PX, _FINE_PX = 112, 224
 _ASK_INTERVAL_MS = 200
+# Parameters that belong to the X-ray, by the role under which it keeps them.
+_KEPT_WITH_XRAY = {
+    "poseTransform": xray_node.POSE_ROLE,
+    "referencePose": xray_node.REFERENCE_ROLE,
+    "xrayLandmarks": xray_node.LANDMARKS_ROLE,
+}
 
 
 class Panel:
@@ -50,7 +56,7 @@ class Panel:
         self._pose_observed: list[tuple[object, int]] = []
         self._asking: list[Callable[[], None]] = []
         self._is_updating = False
-        self._shown_pose: tuple[str, str] | None = None
+        self._shown: dict[str, str] = {}
         self._inputs = InputsSection(self)
         self._geometry = GeometrySection(self)
         self._prepare = PrepareSection(self)
@@ -115,6 +121,11 @@ class Panel:
         names = {"simulate": _("simulation"), "prepare": _("preparation"), "register": _("registration")}
         return _("The {name} is still running.").format(name=names.get(self.logic.jobs.kind, _("job")))
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether everything asked for is shown."""
+        return not any(timer.isActive() for timer in (self._soon, self._draw_soon, self._draw_fine))
+
     def update(self) -> None:
         """Show the present state soon."""
         if self.parameters is not None:
@@ -155,20 +166,38 @@ class Panel:
     def _on_parameters(self, *_unused) -> None:
         if self.parameters is None:
             return
-        p = self.parameters
-        if p.xray is not None and p.poseTransform is not None:
-            # The person chose another pose node for this X-ray.
-            current = xray_node.pose_node_of(p.xray)
-            if current is not p.poseTransform and self._chosen_by_person(current):
-                xray_node.set_pose_node(p.xray, p.poseTransform)
+        self._take_choices()
         self._observe_pose()
         self.draw()
         self.update()
 
-    def _chosen_by_person(self, current) -> bool:
-        """Whether the pose selector, rather than a change of X-ray, asks for another pose."""
-        key = (self.parameters.xray.GetID(), current.GetID() if current is not None else "")
-        return key == self._shown_pose and self.parameters.poseTransform.IsLinear()
+    def _take_choices(self) -> None:
+        """Keep with the X-ray what a person chose for it in a selector.
+
+        A selector also differs from the X-ray when another X-ray was chosen or a job gave this one a node; then the
+        selector follows.
+        """
+        xray = self.parameters.xray
+        if xray is None or xray.GetID() != self._shown.get("xray"):
+            return
+        for name, role in _KEPT_WITH_XRAY.items():
+            chosen, kept = getattr(self.parameters, name), xray.GetNodeReference(role)
+            if chosen is kept or _id(kept) != self._shown[name]:
+                continue
+            if role != xray_node.POSE_ROLE:
+                xray.SetNodeReferenceID(role, _id(chosen) or None)
+            elif chosen is not None and chosen.IsLinear():
+                xray_node.set_pose_node(xray, chosen)
+
+    def _show_choices(self) -> None:
+        """Let the selectors show what is kept with the X-ray."""
+        xray = self.parameters.xray
+        self._shown = {"xray": _id(xray)}
+        for name, role in _KEPT_WITH_XRAY.items():
+            kept = xray.GetNodeReference(role) if xray is not None else None
+            self._shown[name] = _id(kept)
+            if xray is not None and getattr(self.parameters, name) is not kept:
+                setattr(self.parameters, name, kept)
 
     def _on_scene(self, *_unused) -> None:
         self.update()
@@ -210,11 +239,9 @@ class Panel:
             return
         self._is_updating = True
         try:
+            self._show_choices()
             for section in self._sections:
                 section.update()
-            xray = self.parameters.xray
-            pose = xray_node.pose_node_of(xray) if xray is not None else None
-            self._shown_pose = (xray.GetID() if xray is not None else "", pose.GetID() if pose is not None else "")
         finally:
             self._is_updating = False
 
@@ -255,3 +282,7 @@ class Panel:
         timer.setSingleShot(single_shot)
         timer.connect("timeout()", slot)
         return timer
+
+
+def _id(node) -> str:
+    return node.GetID() if node is not None else ""

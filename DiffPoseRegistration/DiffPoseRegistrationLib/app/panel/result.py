@@ -17,7 +17,7 @@ from ..logic import OUTCOME_ATTRIBUTE
 from ..nodes import referenced
 from ..readiness import why_no_ct, why_no_xray
 from .section import Section, set_enabled
-from .words import verdict_in_words
+from .words import error_in_words, verdict_in_words
 
 SLICE_VIEW = "Red"
 TABLE_ROLE = "DiffPose.LandmarkTable"
@@ -52,17 +52,18 @@ class ResultSection(Section):
         xray = p.xray
         unusable = why_no_xray(p)
         pose_node = None if unusable else xray_node.pose_node_of(xray)
-        if p.poseTransform is not pose_node:
-            p.poseTransform = pose_node
         no_pose = unusable or ("" if pose_node is not None else _("The X-ray has no pose yet."))
         set_enabled(self.ui.lookFromSourceButton, no_pose or self._why_no_3d(), self._tips["lookFromSourceButton"])
         set_enabled(self.ui.inverseButton, no_pose, self._tips["inverseButton"])
         set_enabled(self.ui.reportButton, no_pose or why_no_ct(p), self._tips["reportButton"])
         why_not = no_pose
-        for node, what in ((p.ctLandmarks, _("CT")), (p.xrayLandmarks, _("X-ray"))):
-            if not why_not and (node is None or not node.GetNumberOfDefinedControlPoints()):
-                why_not = _("Place at least one landmark in the {what}.").format(what=what)
+        if not why_not and not _has_points(p.ctLandmarks):
+            why_not = _("Place at least one landmark in the CT.")
+        if not why_not and p.referencePose is None and not _has_points(p.xrayLandmarks):
+            why_not = _("Place at least one landmark in the X-ray, or choose a reference pose.")
         set_enabled(self.ui.landmarksButton, why_not, self._tips["landmarksButton"])
+        table = None if xray is None else xray.GetNodeReference(TABLE_ROLE)
+        self.ui.landmarksLabel.text = table.GetDescription() if table is not None else ""
         try:
             self.ui.verdictLabel.text = no_pose or self._problem or self._verdict(xray)
             self.ui.poseLabel.text = "" if no_pose else self._pose(xray, p.ctVolume)
@@ -77,9 +78,7 @@ class ResultSection(Section):
         if data.get("verdict_reasons"):
             text += ": " + "; ".join(data["verdict_reasons"])
         if data.get("predicted_error_mm") is not None:
-            predicted = data["predicted_error_mm"]
-            words = _("Predicted error {e:.1f} mm.") if predicted >= 0.1 else _("Predicted error below 0.1 mm.")
-            text += ". " + words.format(e=predicted)
+            text += ". " + _("Predicted error {e}.").format(e=error_in_words(data["predicted_error_mm"]))
         moved = np.abs(np.array(data["camera_to_world_ras_mm"]) - xray_node.pose_of(xray)).max() > 1e-3
         return text + (" " + _("The pose was moved since.") if moved else "")
 
@@ -165,18 +164,25 @@ class ResultSection(Section):
 
     def _landmarks(self) -> None:
         p = self.parameters
-        landmarks.attach_to_xray(p.xrayLandmarks, p.xray)
+        xray_points = p.xrayLandmarks if _has_points(p.xrayLandmarks) else None
+        if xray_points is not None:
+            landmarks.attach_to_xray(xray_points, p.xray)
         name = _("{name} landmark errors").format(name=p.xray.GetName())
         table = referenced(p.xray, TABLE_ROLE, "vtkMRMLTableNode", name)
-        errors = self.logic.landmarkErrors(p.ctLandmarks, p.xrayLandmarks, p.xray, table)
-        mean, rms, largest = LandmarkErrors.summary(errors.patient_mm)
-        text = _("{n} landmarks: mean {mean:.2f} mm, RMS {rms:.2f} mm, maximum {max:.2f} mm in the patient").format(
-            n=len(errors.labels), mean=mean, rms=rms, max=largest
-        )
-        text += "; " + _("RMS {px:.1f} px on the detector.").format(px=LandmarkErrors.summary(errors.pixels)[1])
+        errors = self.logic.landmarkErrors(p.ctLandmarks, p.xray, xray_points, p.referencePose, table)
+        texts = [_("{n} landmarks.").format(n=len(errors.labels))]
+        if xray_points is not None:
+            mean, rms, largest = LandmarkErrors.summary(errors.patient_mm)
+            text = _("In the patient: mean {mean:.2f} mm, RMS {rms:.2f} mm, maximum {max:.2f} mm; on the detector ")
+            text += _("RMS {px:.1f} px.")
+            pixels = LandmarkErrors.summary(errors.pixels)[1]
+            texts.append(text.format(mean=mean, rms=rms, max=largest, px=pixels))
         if p.referencePose is not None:
-            tre = landmarks.target_registration_error(p.ctLandmarks, p.xray, p.referencePose)
-            text += " " + _("TRE against {name}: mean {mean:.2f} mm, maximum {max:.2f} mm.").format(
-                name=p.referencePose.GetName(), mean=tre.mean(), max=tre.max()
-            )
-        self.ui.landmarksLabel.text = text
+            mean, _rms, largest = LandmarkErrors.summary(errors.tre_mm)
+            text = _("TRE against {name}: mean {mean:.2f} mm, maximum {max:.2f} mm.")
+            texts.append(text.format(name=p.referencePose.GetName(), mean=mean, max=largest))
+        table.SetDescription(" ".join(texts))  # saved with the scene
+
+
+def _has_points(node) -> bool:
+    return node is not None and node.GetNumberOfDefinedControlPoints() > 0

@@ -34,6 +34,13 @@ def verdict_in_words(verdict: str) -> str:
     return {"accept": _("Accept"), "check": _("Check"), "reject": _("Reject")}.get(verdict, verdict)
 
 
+def error_in_words(millimetres: float | None) -> str:
+    """A predicted error for a person; a dash where it could not be told."""
+    if millimetres is None:
+        return "-"
+    return _("{e:.1f} mm").format(e=millimetres) if millimetres >= 0.1 else _("below 0.1 mm")
+
+
 def progress_in_words(progress, otherwise: str) -> str:
     """What a running job last said, with the remaining time."""
     words = [str(progress.metrics.get("text") or otherwise)]
