@@ -3,7 +3,8 @@
 import io
 
 import pytest
-from DiffPoseRegistrationLib.commandline.progress import TerminalProgress, duration
+from DiffPoseRegistrationLib.commandline.progress import TerminalProgress, compile_renderer, duration
+from DiffPoseRegistrationLib.rendering import warm_up
 
 
 class _Terminal(io.StringIO):
@@ -45,3 +46,9 @@ def test_ascii_console():
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (75, "1 min 15 s"), (3700, "1 h 01 min")])
 def test_duration(seconds, words):
     assert duration(seconds) == words
+
+
+def test_a_wait_for_the_compiler_is_announced(monkeypatch, capsys):
+    monkeypatch.setattr(warm_up, "warm_up", lambda tell: tell("Compiling, be patient."))
+    compile_renderer()
+    assert capsys.readouterr().err == "Compiling, be patient.\n"

@@ -7,14 +7,18 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.geometry.pose_range import view_pose
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct, phantom_landmarks
 from DiffPoseRegistrationLib.imaging.pose_file import read_pose
-from DiffPoseRegistrationLib.jobs.folder import create_job
+from DiffPoseRegistrationLib.jobs import events
+from DiffPoseRegistrationLib.jobs.context import JobContext, StopRequest
+from DiffPoseRegistrationLib.jobs.folder import JobFolder, create_job
 from DiffPoseRegistrationLib.jobs.launcher import JobLauncher, State
 from DiffPoseRegistrationLib.metrics.errors import pose_error
+from DiffPoseRegistrationLib.workflow import tasks
 
 CAMERA = Camera(1020.0, 192, 192, (1.9, 1.9))
 
@@ -92,3 +96,14 @@ def test_incomplete_jobs_fail_in_words(launcher, ct_file, tmp_path, kind, settin
     assert state is State.FAILED
     assert word in event.error and "fault in the program" not in event.error
     assert not list(job.result.iterdir())
+
+
+def test_a_computer_that_must_compile_first_says_so_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "warm_up", lambda tell: tell("Compiling, be patient."))
+    seen, cache = [], {}
+    for _ in range(2):
+        context = JobContext(JobFolder(tmp_path), "x", seen.append, StopRequest(), cache)
+        with pytest.raises(InputError, match="no setting 'camera'"):
+            tasks.run_task("simulate", {}, {}, context)
+    assert [type(event) for event in seen] == [events.Progress]
+    assert seen[0].metrics == {"text": "Compiling, be patient."} and seen[0].done == 0

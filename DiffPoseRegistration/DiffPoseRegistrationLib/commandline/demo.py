@@ -12,7 +12,7 @@ from ..errors import InputError
 from . import arguments
 from .main import OK, run_guarded
 from .prepare import DEFAULT_ROTATION_DEG, DEFAULT_TRANSLATION_MM
-from .progress import TerminalProgress, duration
+from .progress import TerminalProgress, compile_renderer, duration
 
 _EPILOG = """examples:
   the demonstration, which needs nothing:
@@ -83,6 +83,7 @@ def _run(args: argparse.Namespace) -> None:
     from .register import report
 
     out = writable_folder(args.out)
+    compile_renderer()
     if not own_files:
         _say(1, "A generated patient's CT, and an X-ray simulated from it at a hidden pose")
         args.ct, args.xray, args.truth = _generate(out, args)

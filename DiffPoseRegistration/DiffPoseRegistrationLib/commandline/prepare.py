@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from . import arguments
 from .job import add_job, copy_result, run_as_job
-from .progress import TerminalProgress, duration
+from .progress import TerminalProgress, compile_renderer, duration
 
 DEFAULT_ROTATION_DEG = (30.0, 30.0, 30.0)
 DEFAULT_TRANSLATION_MM = (60.0, 120.0, 60.0)
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"Centre of the range: {pose_in_words(centre, ct.centre_ras)} (from {origin}).")
 
     if args.preview:
+        compile_renderer()
         write_png(range_picture(ct, camera, pose_range, seed=args.seed), args.preview)
 
     options = {"minutes": args.minutes, "seed": args.seed, "device": args.device}
@@ -118,6 +119,7 @@ def run(args: argparse.Namespace) -> None:
     from ..encoder.model_file import save_model
     from ..workflow.prepare import prepare
 
+    compile_renderer()
     with TerminalProgress("Preparing") as progress:
         model = prepare(ct, camera, pose_range, progress=progress, **options)
     save_model(model, out)

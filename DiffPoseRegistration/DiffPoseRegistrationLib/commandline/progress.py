@@ -59,6 +59,13 @@ class TerminalProgress:
             self._open = False
 
 
+def compile_renderer() -> None:
+    """Compile the renderer now, if this computer has not done so yet, and say so: later it would be a silent wait."""
+    from ..rendering.warm_up import warm_up
+
+    warm_up(lambda sentence: print(sentence, file=sys.stderr, flush=True))
+
+
 def duration(seconds: float) -> str:
     """``75`` as "1 min 15 s"."""
     seconds = max(round(seconds), 0)

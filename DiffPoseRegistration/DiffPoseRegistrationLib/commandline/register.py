@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import arguments
 from .job import add_job, copy_results, run_as_job
-from .progress import TerminalProgress
+from .progress import TerminalProgress, compile_renderer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
     if landmarks is not None:
         options["landmarks"] = landmarks
     inputs = {"ct": args.ct, "model": args.model}
+    compile_renderer()
     with TerminalProgress("Registering") as progress:
         if len(shots) == 1:
             result = register(ct, shots[0].xray, initial=shots[0].initial, progress=progress, **options)

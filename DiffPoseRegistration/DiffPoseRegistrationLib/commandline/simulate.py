@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from . import arguments
+from .progress import compile_renderer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> None:
         pose = pose_range.sample(np.random.default_rng(args.seed), 1)[0]
     else:
         pose = pose_range.pose(np.array([*args.angles, *args.shift], dtype=float))
+    compile_renderer()
     image = simulate_xray(
         ct, camera, pose, photons=args.photons, seed=args.seed, blur_px=args.blur, scatter=args.scatter
     )

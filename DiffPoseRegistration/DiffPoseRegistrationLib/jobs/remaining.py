@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,27 +17,33 @@ _MIN_REPORTS = 3
 class RemainingTime:
     """Remaining seconds from what was done since this attempt began.
 
-    The first report only starts the clock: the time before it went into imports and compilation, and the
-    steps before it may come from an earlier attempt; neither says how fast the work goes now.
+    The first report by which something was done only starts the clock: the time before it went into imports,
+    compilation and reading, and the steps before it may come from an earlier attempt; neither says how fast the work
+    goes now.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._reports: deque[tuple[float, float]] = deque()
-        self._total = 0.0
+        self._total = self._first = self._latest = math.nan
         self._began = 0.0
         self._count = 0
 
     def update(self, done: float, total: float) -> float | None:
         """Report that ``done`` of ``total`` is behind us; returns the remaining seconds, or None: not known yet."""
         now = self._clock()
-        if total != self._total or (self._reports and done < self._reports[-1][1]):
-            self._reports.clear()  # another phase with its own pace
-            self._total, self._began, self._count = total, now, 0
-        self._reports.append((now, done))
-        self._count += 1
+        if total != self._total or done < self._latest:  # another phase with its own pace
+            self._total, self._first = total, done
+        self._latest = done
         if done >= total:
             return 0.0
+        if done == self._first:
+            self._reports.clear()
+            return None
+        if not self._reports:
+            self._began, self._count = now, 0
+        self._reports.append((now, done))
+        self._count += 1
         horizon = now - max((now - self._began) * _SHARE, _MIN_S)
         while len(self._reports) > _MIN_REPORTS and self._reports[1][0] <= horizon:
             self._reports.popleft()

@@ -19,7 +19,7 @@ def warm_up(tell: Callable[[str], None] | None = None) -> float:
     """
     start = time.perf_counter()
     if tell is not None and not _is_cached():
-        tell("Compiling the renderer for this computer; this takes some seconds, once.")
+        tell("Compiling the renderer for this computer, once: about 20 s.")
     grid, camera, pose = small_scene()
     for isocentre in (None, np.zeros(3)):
         march("cpu", grid, camera, pose, None, isocentre)

@@ -47,6 +47,7 @@ from ..geometry.pose_range import PoseRange
 from ..imaging.ct_reader import read_ct
 from ..imaging.values import CTVolume, XRay
 from ..imaging.xray_reader import read_xray
+from ..rendering.warm_up import warm_up
 from .kept import KeptFiles
 from .result_file import described_input
 from .task_settings import TaskSettings, required_input
@@ -62,6 +63,7 @@ Inputs = Mapping[str, Any]
 Task = Callable[[Inputs, TaskSettings, "JobContext"], "dict[str, Any] | None"]
 
 _READING = ("frame", "intensity", "polarity")
+_COMPILED = "the renderer is compiled"
 
 
 def run_task(kind: str, inputs: Inputs, settings: Mapping[str, Any], context: JobContext) -> dict[str, Any] | None:
@@ -77,6 +79,9 @@ def run_task(kind: str, inputs: Inputs, settings: Mapping[str, Any], context: Jo
     task = _TASKS.get(kind)
     if task is None:
         raise InputError(f"A job of kind {kind!r} cannot be run; choose one of {', '.join(_TASKS)}.")
+    if _COMPILED not in context.cache:
+        warm_up(lambda sentence: _say(context, sentence))
+        context.cache[_COMPILED] = True
     return task(inputs, TaskSettings(settings), context)
 
 
@@ -318,6 +323,12 @@ def _preview_drr(renderer: Renderer, xray: XRay, pose: np.ndarray, side: int) ->
     small = xray.camera.resampled(max(round(xray.camera.rows * factor), 1), max(round(xray.camera.columns * factor), 1))
     distance = float(np.linalg.norm(pose[:3, 3] - renderer.isocentre))
     return renderer.render(small, pose, renderer.level_for(small, distance, 1.5))
+
+
+def _say(context: JobContext, sentence: str) -> None:
+    """Show at once what takes long before the work begins."""
+    context.progress(0, 1, {"text": sentence})
+    context.flush()
 
 
 def _tell_unknown(settings: TaskSettings, context: JobContext) -> None:
