@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import InputError
 from .pose_range import VIEWS, view_pose
 
 
@@ -25,6 +26,28 @@ def positioner_angles(pose: np.ndarray) -> tuple[float, float, float]:
     towards_feet /= length
     roll = np.arctan2(np.cross(towards_feet, rows) @ beam, towards_feet @ rows)
     return tuple(float(np.rad2deg(angle)) for angle in (primary, secondary, roll))
+
+
+def pose_at_angles(
+    primary_deg: float, secondary_deg: float, isocentre: np.ndarray, source_to_isocentre_mm: float
+) -> np.ndarray:
+    """The pose [4, 4] that has these positioner angles, without roll, and whose beam passes ``isocentre`` [3] (RAS).
+
+    Raises
+    ------
+    InputError
+        If the beam would run along the body, where the image has no upright.
+    """
+    if abs(abs(secondary_deg) - 90.0) < 1e-3:
+        raise InputError("At a secondary angle of 90 degrees the beam runs along the body; place the X-ray by hand.")
+    primary, secondary = np.deg2rad([primary_deg, secondary_deg])
+    beam = np.array([-np.sin(primary) * np.cos(secondary), np.cos(primary) * np.cos(secondary), np.sin(secondary)])
+    rows = np.array([0.0, 0.0, -1.0]) + beam[2] * beam
+    rows /= np.linalg.norm(rows)
+    pose = np.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2] = np.cross(rows, beam), rows, beam
+    pose[:3, 3] = np.asarray(isocentre, dtype=np.float64) - source_to_isocentre_mm * beam
+    return pose
 
 
 def pose_in_words(pose: np.ndarray, isocentre: np.ndarray) -> str:
