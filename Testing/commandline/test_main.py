@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from DiffPoseRegistrationLib.commandline import demo
@@ -29,6 +30,31 @@ def _sentence(capsys, arguments, *words):
     assert len(lines) == 1 and lines[0].startswith("diffpose: ")
     for word in words:
         assert str(word) in lines[0], lines[0]
+
+
+def test_many_xrays_at_once_are_cases_each_at_its_own_pose_alike_as_a_job(tmp_path, capsys):
+    camera = {"source_to_detector_mm": 1020, "rows": 24, "columns": 32, "pixel_spacing_mm": [12.0, 12.0]}
+    (tmp_path / "camera.json").write_text(json.dumps(camera), encoding="utf-8")
+    options = ["--phantom", "0", "--camera", str(tmp_path / "camera.json"), "--random", "10", "20", "--count", "3"]
+    direct, by_job = tmp_path / "direct", tmp_path / "by job"
+    assert main(["simulate", *options, "--out", str(direct)]) == 0
+    assert main(["simulate", *options, "--out", str(by_job), "--job", str(tmp_path / "job")]) == 0
+    poses = []
+    for number in range(3):
+        case = f"case-{number:04d}"
+        truth = json.loads((direct / case / "truth.json").read_text(encoding="utf-8"))
+        poses.append(truth["camera_to_world_ras_mm"])
+        assert truth["ct"] == "ct.nrrd" and len(truth["landmarks_ras_mm"]) == 20
+        first, second = (pydicom.dcmread(place / case / "xray.dcm") for place in (direct, by_job))
+        assert first.PixelData == second.PixelData and len(set(first.pixel_array.ravel())) > 50
+        again = json.loads((by_job / case / "truth.json").read_text(encoding="utf-8"))
+        np.testing.assert_allclose(again["camera_to_world_ras_mm"], poses[-1], atol=1e-9)
+        for name in ("ct", "image", "camera", "landmarks_ras_mm"):
+            assert again[name] == truth[name]
+    assert np.abs(np.array(poses[0]) - poses[1]).max() > 1 and np.abs(np.array(poses[1]) - poses[2]).max() > 1
+    for wrong, word in ((["--count", "0"], "--count"), (["--out", str(direct)], "holds cases already")):
+        assert main(["simulate", *options, "--out", str(tmp_path / "other"), *wrong]) == 2
+        assert word in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["simulate", "prepare", "register", "evaluate", "info", "jobs"])

@@ -10,7 +10,12 @@ from DiffPoseRegistrationLib.geometry.pose_range import view_pose
 from DiffPoseRegistrationLib.imaging.attenuation import AttenuationRule
 from DiffPoseRegistrationLib.imaging.values import CTVolume
 from DiffPoseRegistrationLib.imaging.xray_reader import read_xray
-from DiffPoseRegistrationLib.workflow.simulate import gaussian_blur, simulate_xray, write_xray_dicom
+from DiffPoseRegistrationLib.workflow.simulate import (
+    gaussian_blur,
+    simulate_xray,
+    simulation_renderer,
+    write_xray_dicom,
+)
 
 CAMERA = Camera(1000.0, 60, 80, (4.0, 3.0))
 
@@ -27,17 +32,16 @@ def water():
 
 def test_lambert_beer_without_noise(water):
     pose = view_pose("AP", water.centre_ras, 700.0)
-    rule = AttenuationRule(water_per_mm=0.02, bone_per_mm=0.05)
-    image = simulate_xray(water, CAMERA, pose, photons=0, scatter=0, blur_px=0, attenuation_rule=rule)
+    ideal = {"photons": 0, "scatter": 0, "blur_px": 0}
+    thin, dense = (simulation_renderer(water, AttenuationRule(per_mm, 0.05)) for per_mm in (0.02, 0.04))
+    image = simulate_xray(water, CAMERA, pose, renderer=thin, **ideal)
     assert image.dtype == np.uint16 and image.shape == (60, 80)
     # exp(-0.02 / mm * 100 mm) of air's 60000
     np.testing.assert_allclose(image[28:32, 38:42], 60000 * np.exp(-2.0), rtol=0.01)
     assert image[0, 0] == 60000
     # Control: twice the attenuation is another picture.
-    dense = simulate_xray(
-        water, CAMERA, pose, photons=0, scatter=0, blur_px=0, attenuation_rule=AttenuationRule(0.04, 0.05)
-    )
-    assert np.abs(dense[28:32, 38:42] / (60000 * np.exp(-2.0)) - 1).min() > 0.5
+    twice = simulate_xray(water, CAMERA, pose, renderer=dense, **ideal)
+    assert np.abs(twice[28:32, 38:42] / (60000 * np.exp(-2.0)) - 1).min() > 0.5
 
 
 def test_noise_is_poisson_and_seeded(water):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from . import arguments
-from .progress import compile_renderer
+from .job import add_job, copy_results, run_as_job
+from .progress import TerminalProgress, compile_renderer
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..geometry.camera import Camera
+    from ..imaging.values import CTVolume
 
 _EPILOG = """examples:
   a case of a generated patient, with its CT:
@@ -23,8 +25,12 @@ _EPILOG = """examples:
   at a random pose within 20 degrees and 30 mm of a lateral view, with a given camera:
     diffpose simulate --ct ct.nrrd --camera camera.json --view LL --random 20 30 --seed 7 --out case
 
+  a hundred of them, as a background job that goes on after an interruption:
+    diffpose simulate --ct ct.nrrd --random 20 30 --count 100 --job job --out cases
+
 writes into --out: xray.dcm (or xray.png where DICOM cannot hold the geometry), truth.json (camera, pose, and the
-phantom's landmarks) and with --phantom ct.nrrd; such a folder is a case for 'diffpose evaluate'
+phantom's landmarks) and with --phantom ct.nrrd; such a folder is a case for 'diffpose evaluate'. With --count there is
+a folder for each case: case-0000, case-0001, ...
 """
 
 
@@ -57,81 +63,100 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         metavar=("DEG", "MM"),
         help="a random pose: each angle up to DEG, each shift up to MM (instead of --angles and --shift)",
     )
+    pose.add_argument("--count", type=int, metavar="N", help="so many X-rays, each at another random pose")
     picture = parser.add_argument_group("picture")
     picture.add_argument("--photons", type=float, default=60000, help="quanta a pixel without patient; 0: no noise")
     picture.add_argument("--blur", type=float, default=0.6, metavar="PX", help="detector blur, pixels (default 0.6)")
     picture.add_argument("--scatter", type=float, default=0.1, help="scattered over primary radiation (default 0.1)")
     picture.add_argument("--seed", type=int, default=0, help="of the noise and of --random")
+    add_job(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from ..geometry.angles import pose_in_words, positioner_angles
+    from ..geometry.angles import pose_in_words
     from ..geometry.camera import Camera
     from ..geometry.pose_range import PoseRange, view_pose
     from ..imaging.camera_file import read_camera
     from ..imaging.ct_reader import read_ct
     from ..imaging.phantom import phantom_ct, phantom_landmarks
     from ..imaging.pose_file import read_pose
-    from ..workflow.result_file import writable_folder, write_json
-    from ..workflow.simulate import simulate_xray, write_ct
+    from ..workflow.result_file import writable_folder
+    from ..workflow.simulate import write_ct
 
     if args.seed < 0 or (args.phantom is not None and args.phantom < 0):
         raise InputError("--seed and --phantom are numbers from 0 upwards.")
+    if args.count is not None and (args.count < 1 or args.random is None):
+        raise InputError("--count is a number from 1 upwards and needs --random, or all X-rays would be alike.")
+    if args.job and args.count is None:
+        raise InputError("--job is for many X-rays: say how many with --count.")
     out = writable_folder(args.out)
     camera = read_camera(args.camera) if args.camera else Camera.from_json(arguments.DEFAULT_CAMERA)
     landmarks = None
     if args.phantom is not None:
-        ct, ct_name, landmarks = phantom_ct(args.phantom), "ct.nrrd", phantom_landmarks(args.phantom)
-        write_ct(out / ct_name, ct)
+        ct_file, landmarks = out / "ct.nrrd", phantom_landmarks(args.phantom)
+        write_ct(ct_file, phantom_ct(args.phantom))
     else:
-        ct, ct_name = read_ct(args.ct), Path(args.ct).name
+        ct_file = Path(args.ct)
+    ct = read_ct(ct_file)
     distance, _ = arguments.source_to_isocentre(args, camera, None)
     centre = read_pose(args.centre_pose) if args.centre_pose else view_pose(args.view, ct.centre_ras, distance)
     half_ranges = args.random or (0, 0)
     pose_range = PoseRange(centre, ct.centre_ras, (half_ranges[0],) * 3, (half_ranges[1],) * 3)
     if args.random:
-        pose = pose_range.sample(np.random.default_rng(args.seed), 1)[0]
+        poses = pose_range.sample(np.random.default_rng(args.seed), args.count or 1)
     else:
-        pose = pose_range.pose(np.array([*args.angles, *args.shift], dtype=float))
+        poses = pose_range.pose(np.array([*args.angles, *args.shift], dtype=float))[None]
+    if args.count is not None:
+        _many(args, out, ct, ct_file, camera, poses, landmarks)
+        return
+    from ..workflow.cases import write_case
+    from ..workflow.simulate import simulate_xray
+
     compile_renderer()
-    image = simulate_xray(
-        ct, camera, pose, photons=args.photons, seed=args.seed, blur_px=args.blur, scatter=args.scatter
-    )
-    name = _write_image(out, image, camera, positioner_angles(pose)[:2], distance)
-    truth = {
-        "ct": ct_name,
-        "image": name,
-        "source": f"diffpose simulate, photons {args.photons:g}, seed {args.seed}",
-        "camera": camera.to_json(),
-        "camera_to_world_ras_mm": pose,
-    }
-    if landmarks is not None:
-        truth["landmarks_ras_mm"] = landmarks
-    write_json(out / "truth.json", truth)
-    print(f"Pose: {pose_in_words(pose, ct.centre_ras)}.")
-    print(f"Wrote {out / name} and {out / 'truth.json'}" + (f" and {out / ct_name}." if landmarks is not None else "."))
+    image = simulate_xray(ct, camera, poses[0], seed=args.seed, **_picture(args))
+    case = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
+    name = write_case(out, image, camera, poses[0], ct.centre_ras, **case)
+    print(f"Pose: {pose_in_words(poses[0], ct.centre_ras)}.")
+    written = [name, "truth.json", *(["ct.nrrd"] if args.phantom is not None else [])]
+    print(f"Wrote {' and '.join(str(out / file) for file in written)}.")
 
 
-def _write_image(out: Path, image: np.ndarray, camera: Camera, angles: tuple[float, float], distance: float) -> str:
-    """As DICOM where that holds the geometry, else as PNG, whose geometry is in truth.json."""
-    import numpy as np
-    from PIL import Image
+def _many(
+    args: argparse.Namespace,
+    out: Path,
+    ct: CTVolume,
+    ct_file: Path,
+    camera: Camera,
+    poses: np.ndarray,
+    landmarks: np.ndarray | None,
+) -> None:
+    if args.job:
+        settings = {
+            "camera": camera.to_json(),
+            "camera_to_world_ras_mm": poses,
+            "landmarks_ras_mm": landmarks,
+            "seed": args.seed,
+            **_picture(args),
+        }
+        copy_results(run_as_job(args.job, "simulate", {"ct": ct_file}, settings, "Simulating"), out)
+    else:
+        from ..workflow.cases import simulate_cases
 
-    from ..workflow.pictures import write_png
-    from ..workflow.simulate import write_xray_dicom
+        if any(out.glob("case-*")):
+            raise InputError(f"{out} holds cases already; choose a new folder with --out.")
+        compile_renderer()
+        case = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
+        with TerminalProgress("Simulating") as progress:
+            simulate_cases(out, ct, camera, poses, **case, seed=args.seed, progress=progress, **_picture(args))
+    print(f"Wrote {len(poses)} cases into {out}.")
 
-    centre = ((camera.columns - 1) / 2, (camera.rows - 1) / 2)
-    if not np.allclose(camera.principal_point_px, centre, atol=1e-3):
-        write_png(Image.fromarray(image), out / "xray.png")
-        return "xray.png"
-    write_xray_dicom(
-        out / "xray.dcm",
-        image,
-        camera,
-        angles if camera.viewed_from == "detector" else None,
-        source_to_patient_mm=distance,
-    )
-    return "xray.dcm"
+
+def _picture(args: argparse.Namespace) -> dict[str, float]:
+    return {"photons": args.photons, "blur_px": args.blur, "scatter": args.scatter}
+
+
+def _source(args: argparse.Namespace) -> str:
+    return f"diffpose simulate, photons {args.photons:g}, seed {args.seed}"

@@ -34,9 +34,9 @@ def simulate_xray(
     *,
     photons: float = 60000,
     seed: int = 0,
-    attenuation_rule: AttenuationRule = SIMULATION_RULE,
     blur_px: float = 0.6,
     scatter: float = 0.1,
+    renderer: Renderer | None = None,
 ) -> np.ndarray:
     """The transmission image [rows, columns], uint16, bright = little attenuation.
 
@@ -49,12 +49,12 @@ def simulate_xray(
         0: no noise, air at 60000.
     seed
         Of the noise.
-    attenuation_rule
-        HU to attenuation; on purpose not the one that training uses.
     blur_px
         Standard deviation of the detector's blur, pixels.
     scatter
         Scattered over primary radiation, as a wide haze behind the patient.
+    renderer
+        :func:`simulation_renderer` of the same CT, where several X-rays of it are simulated.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def simulate_xray(
             "blur from 0 to 50 pixels and scatter from 0 to 20."
         )
     pose = validated_pose(pose, "The pose to simulate")
-    renderer = Renderer(ct, attenuation_rule, levels=1, method="trilinear", step_voxels=_STEP_VOXELS)
+    renderer = renderer or simulation_renderer(ct)
     integrals = renderer.render(camera, pose)
     if not integrals.max() > 0.05:
         raise InputError(f"At this pose the X-ray shows nothing of {ct.name}; check the pose and the camera.")
@@ -81,6 +81,11 @@ def simulate_xray(
         quanta = np.random.default_rng(seed).poisson(quanta).astype(np.float64)
     quanta = gaussian_blur(quanta, blur_px)
     return np.clip(np.rint(quanta), 0, 65535).astype(np.uint16)
+
+
+def simulation_renderer(ct: CTVolume, rule: AttenuationRule = SIMULATION_RULE) -> Renderer:
+    """What renders simulated X-rays; on purpose not as registration and training render."""
+    return Renderer(ct, rule, levels=1, method="trilinear", step_voxels=_STEP_VOXELS)
 
 
 def write_ct(path: Path | str, ct: CTVolume) -> None:

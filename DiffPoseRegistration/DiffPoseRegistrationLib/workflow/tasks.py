@@ -5,8 +5,9 @@ Inputs are paths; everything else is a setting. A camera is a table as in ``Came
 
 simulate
     Input ``ct``. Settings ``camera``, ``camera_to_world_ras_mm`` (one pose, or a list of them); [``photons``,
-    ``blur_px``, ``scatter``, ``seed``]. Results: ``xray.nrrd`` and ``camera.json``; of a list, folders
-    ``case-0000`` ... with ``xray.nrrd`` and ``truth.json`` each, as ``evaluate`` takes them.
+    ``blur_px``, ``scatter``, ``seed``]. Results: ``xray.nrrd`` and ``camera.json``. Of a list, which may come with
+    [``landmarks_ras_mm``], folders ``case-0000`` ... as ``evaluate`` takes them; those that are done are not done
+    again when the job is resumed.
 prepare
     Input ``ct``. Settings ``camera``, ``centre_camera_to_world_ras_mm``, ``rotation_deg`` [3] (primary, secondary,
     roll), ``translation_mm`` [3] (across, along the beam, up-down); [``minutes``, or ``steps`` for a training that
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import __version__
 from ..errors import InputError
 from ..geometry.pose_range import PoseRange
 from ..imaging.ct_reader import read_ct
@@ -86,11 +88,13 @@ def run_task(kind: str, inputs: Inputs, settings: Mapping[str, Any], context: Jo
 
 
 def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from .cases import simulate_cases
     from .simulate import simulate_xray
 
     camera, poses = settings.camera("camera"), settings.poses("camera_to_world_ras_mm")
     options = settings.given("photons", "blur_px", "scatter")
     seed = settings.whole("seed", 0, 2**32 - 1, 0)
+    landmarks = settings.landmarks("landmarks_ras_mm")
     _tell_unknown(settings, context)
     context.progress(0, 1, {"text": "reading the CT"})
     ct = _ct(inputs, context)
@@ -98,19 +102,22 @@ def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
         context.raise_if_cancelled()
         context.progress(0.5, 1, {"text": "simulating"})
         image = simulate_xray(ct, camera, poses, seed=seed, **options)
-        _write_simulated(context.result_folder, "camera.json", image, camera, poses, {})
+        _write_simulated(context.result_folder, image, camera, poses)
         context.progress(1, 1)
         return {"camera": camera.to_json(), "camera_to_world_ras_mm": poses.tolist()}
-    for number, pose in enumerate(poses):
-        context.raise_if_cancelled()
-        context.progress(number, len(poses), {"text": f"X-ray {number + 1} of {len(poses)}"})
-        folder = context.result_folder / f"case-{number:04d}"
-        if (folder / "truth.json").is_file():  # of an attempt that was stopped
-            continue
-        folder.mkdir(exist_ok=True)
-        image = simulate_xray(ct, camera, pose, seed=seed + number, **options)
-        _write_simulated(folder, "truth.json", image, camera, pose, {"ct": ct.name, "image": "xray.nrrd"})
-    context.progress(len(poses), len(poses))
+    simulate_cases(
+        context.result_folder,
+        ct,
+        camera,
+        poses,
+        ct_name=Path(inputs["ct"]).name,
+        source=f"DiffPose {__version__}, seed {seed}",
+        landmarks=landmarks,
+        seed=seed,
+        progress=_progress_of(context),
+        cancelled=context.cancelled,
+        **options,
+    )
     return {"camera": camera.to_json(), "cases": len(poses)}
 
 
@@ -304,17 +311,15 @@ def _reading(settings: TaskSettings) -> dict[str, Any]:
     return {"camera": settings.camera("camera", None), "viewed_from": viewed_from, **settings.given(*_READING)}
 
 
-def _write_simulated(
-    folder: Path, name: str, image: np.ndarray, camera: Camera, pose: np.ndarray, also: dict[str, Any]
-) -> None:
-    """The picture as ``xray.nrrd`` and then, as ``name``, what is known of it."""
+def _write_simulated(folder: Path, image: np.ndarray, camera: Camera, pose: np.ndarray) -> None:
+    """The picture as ``xray.nrrd`` and then what is known of it as ``camera.json``."""
     import SimpleITK as sitk
 
     from ..imaging.files import write_whole
     from .result_file import write_json
 
     write_whole(folder / "xray.nrrd", lambda made: sitk.WriteImage(sitk.GetImageFromArray(image), str(made)))
-    write_json(folder / name, {**also, "camera": camera.to_json(), "camera_to_world_ras_mm": pose})
+    write_json(folder / "camera.json", {"camera": camera.to_json(), "camera_to_world_ras_mm": pose})
 
 
 def _preview_drr(renderer: Renderer, xray: XRay, pose: np.ndarray, side: int) -> np.ndarray:
