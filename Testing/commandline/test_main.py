@@ -1,6 +1,8 @@
 """The headless tool: help, bad inputs as one sentence with exit code 2, reports."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -184,17 +186,22 @@ def test_info_reports_each_file_and_fails_if_one_cannot_be_read(case, tmp_path, 
     assert "cannot be used" in text and "160 x 120 x 160" in text
 
 
-def test_faults_leave_a_log_and_no_traceback(case, monkeypatch, capsys):
+def test_faults_leave_a_log_for_its_owner_without_a_patients_name_and_no_traceback(tmp_path, monkeypatch, capsys):
+    ct = tmp_path / "Müller Jörg.nrrd"
+
     def fail(args):
-        raise RuntimeError("a fault\nof two lines")
+        raise RuntimeError(f"a fault\nwith {args.files[0]}, that is {ct.name}")
 
     monkeypatch.setattr("DiffPoseRegistrationLib.commandline.info.run", fail)
-    assert main(["info", "x"]) == 1
+    monkeypatch.setattr(sys, "argv", ["diffpose", "info", str(ct)])
+    assert main(sys.argv[1:]) == 1
     message = capsys.readouterr().err
     assert "RuntimeError: a fault" in message and "Traceback" not in message
-    log = message.strip().rsplit(" ", 1)[1]
-    assert "Traceback" in Path(log).read_text(encoding="utf-8")
-    Path(log).unlink()
+    log = Path(message.strip().rsplit(" ", 1)[1])
+    text = log.read_text(encoding="utf-8")
+    assert "Traceback" in text and "with <input>, that is <input>" in text and "ller" not in text
+    assert os.name == "nt" or log.stat().st_mode & 0o077 == 0
+    log.unlink()
 
 
 def test_ctrl_c(monkeypatch, capsys):

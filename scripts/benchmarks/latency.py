@@ -26,7 +26,7 @@ from DiffPoseRegistrationLib.imaging.ct_reader import read_ct
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct
 from DiffPoseRegistrationLib.imaging.pose_file import read_pose
 from DiffPoseRegistrationLib.jobs import events
-from DiffPoseRegistrationLib.jobs.folder import make_job_folder
+from DiffPoseRegistrationLib.jobs.folder import create_job, make_job_folder
 from DiffPoseRegistrationLib.jobs.launcher import JobLauncher, State
 from DiffPoseRegistrationLib.workflow.simulate import simulate_xray, write_ct, write_xray_dicom
 
@@ -123,7 +123,6 @@ class _Given(_Generated):
 
 def _prepared(patient: _Generated, place: Path, minutes: float) -> Path:
     """The patient's model."""
-    job = make_job_folder("prepare", place)
     settings = {
         "camera": patient.camera.to_json(),
         "centre_camera_to_world_ras_mm": patient.centre,
@@ -131,7 +130,7 @@ def _prepared(patient: _Generated, place: Path, minutes: float) -> Path:
         "translation_mm": _TRANSLATION_MM,
         "minutes": minutes,
     }
-    job.describe("prepare", {"ct": patient.ct_file}, settings)
+    job = create_job("prepare", {"ct": patient.ct_file}, settings, place)
     launcher = JobLauncher()
     launcher.start(job.path)
     if launcher.wait() is not State.FINISHED:

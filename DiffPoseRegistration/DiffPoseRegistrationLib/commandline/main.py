@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import Cancelled, InputError
 from ..jobs.command import add_jobs_command
+from ..jobs.output import REPLACEMENT, private_pattern
 from . import evaluate, info, prepare, register, simulate
 
 OK, FAULT, INPUT_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -59,11 +61,24 @@ def run_guarded(work: Callable[[], int]) -> int:
         sys.stderr.close()
         return OK
     except Exception as error:
-        log = Path(tempfile.gettempdir()) / f"diffpose-fault-{time.strftime('%Y%m%d-%H%M%S')}.log"
-        log.write_text(f"diffpose {__version__}\n{sys.argv}\n{traceback.format_exc()}", encoding="utf-8")
+        log = _write_fault_log()
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         print(f"diffpose: the program failed ({what}); please report it with {log}", file=sys.stderr)
         return FAULT
+
+
+def _write_fault_log() -> Path:
+    """What a developer needs to know of the present exception, for the owner's eyes only and without the names of the
+    files at work, which may be a patient's."""
+    descriptor, log = tempfile.mkstemp(prefix=f"diffpose-fault-{time.strftime('%Y%m%d-%H%M%S')}-", suffix=".log")
+    text = f"diffpose {__version__}\n{sys.argv[1:]}\n{traceback.format_exc()}"
+    files = [path for path in map(Path, sys.argv[1:]) if path.parent.name or path.exists()]
+    names = {name for path in files for name in (str(path), str(path.absolute()), path.name) if len(name) > 2}
+    pattern = private_pattern(list(names))
+    text = pattern.sub(REPLACEMENT, text) if pattern else text
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    return Path(log)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-_REPLACEMENT = "<input>"
+REPLACEMENT = "<input>"
 
 
 class Announcer:
@@ -37,11 +37,17 @@ class _Redacted:
         self._pattern = pattern
 
     def write(self, text: str) -> int:
-        self._stream.write(self._pattern.sub(_REPLACEMENT, text) if self._pattern else text)
+        self._stream.write(self._pattern.sub(REPLACEMENT, text) if self._pattern else text)
         return len(text)
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
+
+
+def private_pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
+    """What finds ``texts``, the longest first, where they stand for themselves; None without any."""
+    ordered = sorted(texts, key=len, reverse=True)
+    return re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in ordered)) if ordered else None
 
 
 @contextlib.contextmanager
@@ -50,7 +56,7 @@ def captured(log: Path, private: Sequence[str] = ()) -> Iterator[TextIO]:
 
     ``private`` are texts that Python's own output must not carry into the log.
     """
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in private)) if private else None
+    pattern = private_pattern(private)
     for printed in (sys.stdout, sys.stderr):
         printed.flush()
     kept = [os.dup(1), os.dup(2)]
