@@ -10,5 +10,5 @@ it measures. It has
 ``add_arguments(parser)``
     Optional: its own options.
 
-``_common`` has what they share: timing side by side, the machine's description, tables.
+``_common`` has what they share: timing side by side, versions, tables.
 """

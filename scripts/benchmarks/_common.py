@@ -1,14 +1,10 @@
-"""What the benchmarks share: timing side by side, the machine's description, tables."""
+"""What the benchmarks share: timing side by side, versions, tables."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
@@ -17,6 +13,7 @@ from typing import Any
 
 from _requirements import REPOSITORY, pins
 from DiffPoseRegistrationLib.jobs.files import atomic_file
+from DiffPoseRegistrationLib.workflow.machine import command_output
 
 
 def seconds_side_by_side(
@@ -72,21 +69,6 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> di
     return spread([above / below for above, below in zip(numerator, denominator)])
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory, system and GPU; nothing that names the computer or its owner."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "usable_cores": usable,
-        "memory_gb": _memory_gb(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-        "gpu": _gpu(),
-        "threads": {name: os.environ[name] for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS") if name in os.environ},
-    }
-
-
 def versions() -> dict[str, str]:
     """The installed versions of the pinned packages."""
     found = {}
@@ -100,10 +82,10 @@ def versions() -> dict[str, str]:
 
 def revision() -> dict[str, Any]:
     """The commit of the source tree, and whether tracked files differ from it; None where git does not say."""
-    commit = _output(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"])
+    commit = command_output(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"])
     if commit is None:
         return {"commit": None, "modified": None}
-    changes = _output(["git", "-C", str(REPOSITORY), "status", "--porcelain", "--untracked-files=no"])
+    changes = command_output(["git", "-C", str(REPOSITORY), "status", "--porcelain", "--untracked-files=no"])
     return {"commit": commit, "modified": None if changes is None else bool(changes)}
 
 
@@ -146,38 +128,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10000 else f"{value:.0f}"
     return str(value).replace("|", "\\|")
-
-
-def _output(command: list[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    if sys.platform == "darwin":
-        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.processor()
-    return platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float | None:
-    if sys.platform == "win32":
-        import ctypes
-
-        # MEMORYSTATUSEX: two 32-bit words (its size, the load), then seven 64-bit ones, the first the total.
-        status = (ctypes.c_uint64 * 8)()
-        status[0] = ctypes.sizeof(status)
-        return round(status[1] / 1e9, 1) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-
-
-def _gpu() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -14,8 +14,9 @@ from typing import Any
 
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.jobs.files import write_json
+from DiffPoseRegistrationLib.workflow.machine import machine
 
-from ._common import machine, markdown_table, revision, versions
+from ._common import markdown_table, revision, versions
 
 FOLDER = Path(__file__).resolve().parent
 
