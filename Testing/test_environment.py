@@ -169,7 +169,7 @@ def test_no_fitting_python(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["runtime", "datasets", "benchmark", "test"])
+@pytest.mark.parametrize("name", ["runtime", "datasets", "benchmark", "test", "develop"])
 @pytest.mark.parametrize("python", [(3, 10), (3, 11), (3, 12), (3, 13)])
 def test_the_pins_name_each_package_once_for_each_python(name, python):
     pins = _requirements.pins(name, python, "linux")

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import _lint_run
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def main(argv: list[str]) -> int:
-    """Run ruff, then pytest with ``argv``; returns pytest's exit code, or ruff's where only ruff complains."""
-    lint = subprocess.run([sys.executable, "-m", "ruff", "check", str(REPOSITORY)], check=False).returncode
+    """Run scripts/lint, then pytest with ``argv``; returns pytest's exit code, or lint's where only that complains."""
+    lint = _lint_run.main([])
     arguments = [_absolute(argument) for argument in argv if argument != "--slow"]
     if "--slow" not in argv and "-m" not in argv:
         arguments = ["-m", "not slow", *arguments]
