@@ -95,6 +95,20 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="start from a grid this far about the initial pose too",
     )
     group.add_argument(
+        "--distance-tolerance",
+        type=float,
+        default=0.0,
+        metavar="MM",
+        help="refine the source-to-detector distance too, within so much of what the camera says",
+    )
+    group.add_argument(
+        "--principal-point-tolerance",
+        type=float,
+        default=0.0,
+        metavar="PX",
+        help="refine the principal point too, within so many pixels along columns and rows",
+    )
+    group.add_argument(
         "--seconds",
         type=float,
         metavar="S",
@@ -200,11 +214,14 @@ def _landmarks(args: argparse.Namespace) -> np.ndarray | None:
 
 def _given_search(args: argparse.Namespace) -> dict[str, Search]:
     """The search that the options ask for, if they ask for any."""
-    if not (args.range or args.twins or args.grid or args.seconds is not None):
+    tolerances = (args.distance_tolerance, args.principal_point_tolerance)
+    if not (args.range or args.twins or args.grid or args.seconds is not None or any(tolerances)):
         return {}
+    from ..refinement.schedule import IntrinsicsTolerance
     from ..workflow.register import Search
 
-    return {"search": Search(_pair(args.range), args.twins, _pair(args.grid), args.seconds)}
+    intrinsics = IntrinsicsTolerance(*tolerances)
+    return {"search": Search(_pair(args.range), args.twins, _pair(args.grid), intrinsics, args.seconds)}
 
 
 def _pair(values: list[float] | None) -> tuple[float, float] | None:
@@ -222,6 +239,8 @@ def _run_as_job(args: argparse.Namespace) -> None:
         "range_deg_mm": args.range,
         "twins": args.twins or None,
         "grid_deg_mm": args.grid,
+        "distance_tolerance_mm": args.distance_tolerance,
+        "principal_point_tolerance_px": args.principal_point_tolerance,
         "seconds": args.seconds,
         "landmarks_ras_mm": _landmarks(args),
     }
@@ -319,6 +338,10 @@ def _print_trust(data: dict[str, Any]) -> None:
     if weak["predicted_error_mm"] is not None:
         along, across = weak["predicted_error_mm"], weak["predicted_error_across_mm"]
         print(f"  least certain {weak['words']}: ±{along:.2g} mm; across that ±{across:.2g} mm")
+    for name, found in (data.get("refined_intrinsics") or {}).items():
+        if found["standard_deviation"]:
+            change, deviation = found["change"], found["standard_deviation"]
+            print(f"  {name} changed by {change:+.2f} ± {deviation:.2f}")
     for number, error in enumerate(data.get("predicted_landmark_errors_mm") or []):
         print(f"  landmark {number + 1}: ±{error:.2g} mm")
     for reason in data["verdict_reasons"]:

@@ -20,8 +20,30 @@ class Judgement:
     covariance: np.ndarray
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the images say at a point: similarities as in :class:`Judgement`, and of the views together the Gauss-Newton
+    matrix ``normal`` [p, p], the ``scatter`` [p, p] of the scores and the residual's ``noise`` (see ``uncertainty``).
+    """
+
+    similarity: float
+    view_similarities: list[float]
+    normal: np.ndarray
+    scatter: np.ndarray
+    noise: float
+
+
 def judge(objective: StageObjective, pose: np.ndarray) -> Judgement:
     """Judges ``pose`` [4, 4] (of the first view) where it is."""
+    here = evidence(objective, pose)
+    covariance = np.full((6, 6), np.nan)
+    if np.isfinite(here.similarity):
+        covariance = sandwich_covariance(here.normal, here.scatter, here.noise)
+    return Judgement(here.similarity, here.view_similarities, covariance)
+
+
+def evidence(objective: StageObjective, pose: np.ndarray) -> Evidence:
+    """What the images say at ``pose``, a point of whatever the objective is of."""
     similarities, normals, scatters, pixels = [], [], [], 0.0
     for n, measure in enumerate(objective.similarities):
         drr, jacobian = objective.render(n, pose[None])
@@ -38,9 +60,9 @@ def judge(objective: StageObjective, pose: np.ndarray) -> Judgement:
         pixels += float((objective.levels[n].weight * (drr[0] > 0)).sum())
     used = np.isfinite(similarities)
     if not used.any():
-        return Judgement(float("nan"), similarities, np.full((6, 6), np.nan))
+        return Evidence(float("nan"), similarities, np.full((6, 6), np.nan), np.full((6, 6), np.nan), float("nan"))
     similarity = float(np.mean(np.array(similarities)[used]))
     # The objective is the mean over the views; views are independent of one another, so their scatters add up.
     normal, scatter = sum(normals) / len(normals), sum(scatters) / len(scatters) ** 2
-    covariance = sandwich_covariance(normal, scatter, 2 * max(1 - similarity, 0.0) / max(pixels, 1.0))
-    return Judgement(similarity, similarities, covariance)
+    noise = 2 * max(1 - similarity, 0.0) / max(pixels, 1.0)
+    return Evidence(similarity, similarities, normal, scatter, noise)

@@ -50,6 +50,8 @@ def refine_by(
         if len(xray) > 1:
             raise InputError(f"The method {method} registers single X-rays; several together take the method lm.")
         xray = xray[0].xray
+    if method != "cma" and settings is not None and settings.intrinsics:
+        raise InputError(f"The method {method} leaves the camera as it is; to refine it too takes the method lm.")
     initial = Hypotheses.of(initial_poses).poses[0]
     deadline = Deadline(seconds)
     watched = _Watched(initial, on_step)

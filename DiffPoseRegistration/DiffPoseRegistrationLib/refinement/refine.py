@@ -12,6 +12,7 @@ from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
 from .deadline import Deadline, TimeUp
 from .descent import ELSEWHERE_MM, Alternative, Descent, Found, distance_mm
+from .intrinsics import RefinedIntrinsics, fit_intrinsics
 from .judgement import Judgement, judge
 from .levenberg_marquardt import minimise
 from .optimiser import OnStep
@@ -35,6 +36,8 @@ class Refinement:
         view_similarities: of each view.
     agreement
         Share of the starts that ended in this pose's neighbourhood; None if there was one start only.
+    intrinsics
+        Of each view, if they were to be refined too.
     poses_by_view
         Where each of several views alone would have the shared pose [4, 4], near the one found; empty for one view.
     starts
@@ -54,6 +57,7 @@ class Refinement:
     covariance: np.ndarray
     similarity: float
     view_similarities: list[float]
+    intrinsics: tuple[RefinedIntrinsics, ...]
     poses_by_view: list[np.ndarray]
     agreement: float | None
     starts: int
@@ -126,13 +130,28 @@ def refine(
             f"{views[0].xray.name}: the CT does not project into the image from the starting pose; check the pose "
             "and the X-ray's geometry."
         )
+    pose, refined = found.pose, ()
+    last = descent.objective_at_last(schedule, pose[None])
+    if settings.intrinsics and finished:
+        try:
+            with renderer.checking(deadline.check):
+                fit = fit_intrinsics(descent, schedule, pose, settings.intrinsics, on_step)
+        except TimeUp:
+            finished = False
+        else:
+            pose, refined = fit.pose, tuple(fit.refined)
+            last = Descent(renderer, fit.views, isocentre, prior, None, descent.clutter).objective_at_last(
+                schedule, pose[None]
+            )
+            judgement = replace(judge(last, pose), covariance=fit.covariance)
     return Refinement(
-        pose=found.pose,
+        pose=pose,
+        intrinsics=refined,
         initial_pose=hypotheses.poses[0],
         covariance=judgement.covariance,
         similarity=judgement.similarity,
         view_similarities=judgement.view_similarities,
-        poses_by_view=_by_view(descent.objective_at_last(schedule, found.pose[None]), found.pose, isocentre),
+        poses_by_view=_by_view(last, pose, isocentre),
         agreement=found.agreement,
         starts=found.starts,
         alternatives=found.alternatives,

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -96,6 +98,23 @@ ISOLATED = Schedule(
 
 
 @dataclass(frozen=True)
+class IntrinsicsTolerance:
+    """How far what is known of the camera may be off: source to detector in mm, principal point in pixels of the X-ray
+    along columns and rows. What has no tolerance is not touched."""
+
+    source_to_detector_mm: float = 0.0
+    principal_point_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        for value in (self.source_to_detector_mm, self.principal_point_px):
+            if not 0 <= value <= 1e4:
+                raise InputError(f"A tolerance of the camera is {value:g}; give millimetres and pixels from 0 upwards.")
+
+    def __bool__(self) -> bool:
+        return self.source_to_detector_mm > 0 or self.principal_point_px > 0
+
+
+@dataclass(frozen=True)
 class SearchSettings:
     """How far around the given pose(s) the truth is looked for.
 
@@ -109,6 +128,8 @@ class SearchSettings:
         Whether to start from the opposite side too, see :func:`.starts.mirrored_twins`.
     grid
         Half ranges (degrees, mm) of a grid of further starts about the likeliest pose; None: no grid.
+    intrinsics
+        Within which the cameras are refined too, once the pose is found.
     """
 
     rotation_deg: float = 20.0
@@ -116,6 +137,7 @@ class SearchSettings:
     schedule: Schedule | None = None
     twins: bool = False
     grid: tuple[float, float] | None = None
+    intrinsics: IntrinsicsTolerance = IntrinsicsTolerance()
 
     def wider(self) -> SearchSettings:
         """Half as far again in rotation, as far in translation (the image's crop was made for that)."""

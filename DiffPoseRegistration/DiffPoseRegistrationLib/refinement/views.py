@@ -7,11 +7,12 @@ cameras alike, so gradients and normal matrices of the views simply add up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..geometry import rigid
+from ..geometry.camera import Camera
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
 from .levenberg_marquardt import Objective
@@ -46,6 +47,16 @@ class View:
     def calibrated(cls, xrays: list[XRay], poses: list[np.ndarray]) -> list[View]:
         """Views whose cameras stand to one another as ``poses`` (camera to any common frame) do."""
         return [cls(x, rigid.inverse(poses[0]) @ p) for x, p in zip(xrays, poses, strict=True)]
+
+    def with_camera(self, camera: Camera) -> View:
+        """The same X-ray with another camera of the same size."""
+        levels = {
+            side: replace(level, camera=camera.resampled(level.camera.rows, level.camera.columns))
+            for side, level in self._levels.items()
+        }
+        xray = self.xray
+        other = XRay(xray.attenuation, camera, xray.mask, xray.name, xray.provenance, xray.warnings)
+        return View(other, self.from_first, levels)
 
     def cropped(self, renderer: Renderer, poses: np.ndarray, margin_mm: float) -> View:
         """This view cut to where the CT projects from ``poses`` [n, 4, 4] of the first view."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import rigid
+from ..refinement.schedule import IntrinsicsTolerance
 from ..refinement.uncertainty import point_covariance
 
 # Calibrated views of the shared cases agree to 0.06 mm, a real wrist's to 0.25 mm; with one camera's place wrong by a
 # degree or 2 mm they disagree by half a millimetre and more.
 ACCEPTED_DISAGREEMENT_MM = 0.5
+_EDGE = 0.99
 _NEARLY_ALONG = np.cos(np.deg2rad(30.0))
 _PATIENT_AXES = (
     "along the patient's left-right axis",
@@ -79,6 +81,19 @@ def doubts_about_views(disagreements_mm: list[float]) -> list[str]:
         f"the X-rays disagree by {worst:.1f} mm; check that the cameras' calibration holds and that the patient did "
         "not move between them"
     ]
+
+
+def doubts_about_cameras(offsets: list[np.ndarray], tolerance: IntrinsicsTolerance) -> list[str]:
+    """What to say if a camera that was refined, by ``offsets`` [3] (principal point, source distance) each, would leave
+    its tolerance."""
+    doubts = []
+    for names, limit, what in (
+        ((0, 1), tolerance.principal_point_px, "principal point"),
+        ((2,), tolerance.source_to_detector_mm, "source-to-detector distance"),
+    ):
+        if limit > 0 and any(abs(offset[n]) > _EDGE * limit for offset in offsets for n in names):
+            doubts.append(f"the {what} ended at the edge of its tolerance; it may be further off")
+    return doubts
 
 
 def _in_words(direction: np.ndarray, poses: list[np.ndarray]) -> str:

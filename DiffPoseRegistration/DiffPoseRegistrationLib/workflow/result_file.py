@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..imaging.files import write_whole
 from ..imaging.pose_file import Truth, write_pose
 from ..imaging.values import CTVolume
+from ..refinement.intrinsics import PARAMETERS
 from .pictures import overlay_picture, write_png
 from .scoring import score
 
@@ -73,6 +74,7 @@ def result_as_json(
 ) -> dict[str, Any]:
     """What ``result.json`` says of one of a result's views; matrices are nested lists, lengths mm, angles degrees,
     times seconds. Similarity, poses and camera are the view's; verdict and predicted errors are of all views together.
+    Where the camera was refined, ``camera`` is the refined one, to which the pose belongs.
     """
     shown, predicted = result.views[view], result.predicted
     data: dict[str, Any] = {
@@ -106,6 +108,12 @@ def result_as_json(
         "ct_fingerprint": ct.fingerprint,
         "versions": versions(),
     }
+    if shown.intrinsics is not None:
+        data["given_camera"] = shown.given_camera.to_json()
+        data["refined_intrinsics"] = {
+            name: {"change": change, "standard_deviation": deviation}
+            for name, change, deviation in zip(PARAMETERS, shown.intrinsics.offsets, shown.intrinsics.deviations)
+        }
     if shown.disagreement_mm is not None:
         data["disagreement_mm"] = shown.disagreement_mm
     if result.landmarks is not None:

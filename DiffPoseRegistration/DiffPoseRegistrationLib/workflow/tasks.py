@@ -16,11 +16,11 @@ prepare
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
     ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``;
-    ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``seconds`` as in ``register.Search``; ``landmarks_ras_mm``;
-    ``truth``; ``pictures``, ``preview_px``]. Results: ``result.json``, ``pose.h5`` and, unless ``pictures`` is false,
-    ``overlay.png``. Preview: ``preview.npy``, the simulated X-ray at the current pose, ``preview_px`` (default 0:
-    none) pixels on its longer side. The pose and its similarity travel with the progress as
-    ``camera_to_world_ras_mm`` and ``similarity``.
+    ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``distance_tolerance_mm``, ``principal_point_tolerance_px``,
+    ``seconds`` as in ``register.Search``; ``landmarks_ras_mm``; ``truth``; ``pictures``, ``preview_px``]. Results:
+    ``result.json``, ``pose.h5`` and, unless ``pictures`` is false, ``overlay.png``. Preview: ``preview.npy``, the
+    simulated X-ray at the current pose, ``preview_px`` (default 0: none) pixels on its longer side. The pose and its
+    similarity travel with the progress as ``camera_to_world_ras_mm`` and ``similarity``.
     Several X-rays: ``xray`` is a list and ``views`` a list of tables, one for each, with ``name``, ``camera``,
     ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose), ``initial_camera_to_world_ras_mm``, ``truth``.
     Results: a folder for each name with the files above, and ``result.json`` for all. What travels is the first's.
@@ -155,6 +155,7 @@ _HALF_RANGES = {"rotation_deg": 180.0, "translation_mm": 2000.0}
 
 
 def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> None:
+    from ..refinement.schedule import IntrinsicsTolerance
     from .register import Search, register
     from .result_file import write_result
     from .several import Shot, register_several, write_several
@@ -171,6 +172,10 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
         range_deg_mm=settings.numbers("range_deg_mm", 2, 0, 2000, None),
         twins=settings.yes("twins", False),
         grid_deg_mm=settings.numbers("grid_deg_mm", 2, 0, 2000, None),
+        intrinsics=IntrinsicsTolerance(
+            settings.number("distance_tolerance_mm", 0, 1e4, 0.0),
+            settings.number("principal_point_tolerance_px", 0, 1e4, 0.0),
+        ),
         seconds=settings.number("seconds", 0, 86400, None),
     )
     options = {"search": search, "landmarks": settings.landmarks("landmarks_ras_mm")}
