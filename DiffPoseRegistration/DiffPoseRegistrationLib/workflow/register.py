@@ -11,20 +11,22 @@ import numpy as np
 from ..encoder.model_file import PreparedModel
 from ..errors import Cancelled, InputError
 from ..geometry import rigid
+from ..geometry.camera import Camera
 from ..imaging.values import CTVolume, XRay
 from ..refinement.deadline import Deadline
 from ..refinement.descent import Alternative
+from ..refinement.intrinsics import RefinedIntrinsics
 from ..refinement.methods import refine_by
 from ..refinement.mirror import mirror_gap
 from ..refinement.pyramid import reduced
 from ..refinement.refine import Refinement
-from ..refinement.schedule import SearchSettings
+from ..refinement.schedule import IntrinsicsTolerance, SearchSettings
 from ..refinement.starts import Hypotheses
 from ..refinement.uncertainty import weak_direction
 from ..refinement.verdict import ISOLATED_LIMITS, WHOLE_BODY_LIMITS, verdict
 from ..refinement.views import View
 from ..rendering.renderer import Renderer
-from .doubt import PredictedError, disagreement_mm, doubts_about_views, predicted_error
+from .doubt import PredictedError, disagreement_mm, doubts_about_cameras, doubts_about_views, predicted_error
 from .scoring import bone_points
 
 PICTURE_SIDE = 512
@@ -45,6 +47,8 @@ class RegisteredView:
         Simulated X-rays at both poses, at most 512 pixels a side; None if no pictures were wanted.
     predicted_image_mm
         Predicted error along the image's columns (left-right), along its rows (up-down) and along the beam.
+    intrinsics, given_camera
+        What was found of the camera where it was refined too, and the camera before; else None.
     disagreement_mm
         How far this view alone would move the patient across its beam; None for a single view.
     """
@@ -56,6 +60,8 @@ class RegisteredView:
     drr_before: np.ndarray | None
     drr_after: np.ndarray | None
     predicted_image_mm: tuple[float, float, float]
+    intrinsics: RefinedIntrinsics | None = None
+    given_camera: Camera | None = None
     disagreement_mm: float | None = None
 
 
@@ -130,6 +136,8 @@ class Search:
         Whether to start from the opposite side too, if AP and PA may have been confused.
     grid_deg_mm
         Half ranges of a grid of starts about the initial pose.
+    intrinsics
+        How far what is known of the cameras may be off, for them to be refined too.
     seconds
         Of the whole registration; when they are over the best pose so far is taken and judged.
     """
@@ -137,6 +145,7 @@ class Search:
     range_deg_mm: tuple[float, float] | None = None
     twins: bool = False
     grid_deg_mm: tuple[float, float] | None = None
+    intrinsics: IntrinsicsTolerance = field(default_factory=IntrinsicsTolerance)
     seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -257,6 +266,7 @@ def register(
     predicted = predicted_error(found.covariance, points, renderer.isocentre, poses)
     limits = ISOLATED_LIMITS if renderer.is_cut_out else WHOLE_BODY_LIMITS
     doubts = doubts_about_views([v.disagreement_mm for v in registered if v.disagreement_mm is not None])
+    doubts += doubts_about_cameras([one.offsets for one in found.intrinsics], search.intrinsics)
     if not found.finished:
         doubts.append("the time was up before the refinement had ended")
     elif mirrored is None:
@@ -288,6 +298,10 @@ def _registered(
     view: View, found: Refinement, number: int, renderer: Renderer, points: np.ndarray, pictures: bool
 ) -> RegisteredView:
     before, after = (pose @ view.from_first for pose in (found.initial_pose, found.pose))
+    intrinsics, given_camera = None, None
+    if found.intrinsics:
+        intrinsics, given_camera = found.intrinsics[number], view.xray.camera
+        view = view.with_camera(intrinsics.applied_to(given_camera))
     drr_before = drr_after = None
     if pictures:
         picture = reduced(view.xray, PICTURE_SIDE).camera
@@ -303,6 +317,8 @@ def _registered(
         similarity=found.view_similarities[number],
         drr_before=drr_before,
         drr_after=drr_after,
+        intrinsics=intrinsics,
+        given_camera=given_camera,
         predicted_image_mm=weak_direction(found.covariance, points, renderer.isocentre, after),
         disagreement_mm=disagreement,
     )
@@ -325,7 +341,7 @@ def search_settings(renderer: Renderer, model: PreparedModel | None, search: Sea
     else:
         error = float(model.training.get("percentile95_error_mm", 30.0))
         reach = (SearchSettings.rotation_deg, max(SearchSettings.translation_mm, 2 * error))
-    return SearchSettings(*reach, twins=search.twins, grid=search.grid_deg_mm)
+    return SearchSettings(*reach, twins=search.twins, grid=search.grid_deg_mm, intrinsics=search.intrinsics)
 
 
 def with_display_side_of(xray: XRay, model: PreparedModel) -> XRay:
