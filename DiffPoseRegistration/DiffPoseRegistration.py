@@ -97,7 +97,7 @@ class DiffPoseRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         pass
 
     def onSceneStartClose(self, caller, event):
-        self.logic.jobs.cancel()
+        self.logic.cancel()
         self._panel.disconnect_scene()
 
     def onSceneEndClose(self, caller, event):

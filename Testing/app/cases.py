@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import slicer.util
+import vtk
 from DiffPoseRegistrationLib.geometry.camera import Camera
 
 
@@ -68,3 +69,31 @@ def points_node(points: np.ndarray, name: str):
     for n, point in enumerate(points):
         node.AddControlPointWorld(*(float(v) for v in point), str(n + 1))
     return node
+
+
+def segmentation_node(labels: np.ndarray, like, names: dict[int, str], name: str = "Segmentation"):
+    """A segmentation in the scene, of labels [k, j, i] on the voxels of the volume node ``like``."""
+    matrix = vtk.vtkMatrix4x4()
+    like.GetIJKToRASMatrix(matrix)
+    labelmap = volume_node(labels, slicer.util.arrayFromVTKMatrix(matrix), "labels", "vtkMRMLLabelMapVolumeNode")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labelmap, node)
+    inner = node.GetSegmentation()
+    for n in range(inner.GetNumberOfSegments()):
+        segment = inner.GetNthSegment(n)
+        segment.SetName(names[segment.GetLabelValue()])
+    slicer.mrmlScene.RemoveNode(labelmap)
+    return node
+
+
+def sequence_node(images: list[np.ndarray], name: str):
+    """A sequence of images [row, column] as Slicer's DICOM module loads it; returns (proxy volume, browser)."""
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexName("frame")
+    for number, image in enumerate(images):
+        frame = volume_node(image[None], np.diag([-1.0, -1.0, 1.0, 1.0]), f"{name} {number}")
+        sequence.SetDataNodeAtValue(frame, str(number))
+        slicer.mrmlScene.RemoveNode(frame)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    return browser.GetProxyNode(sequence), browser

@@ -33,7 +33,15 @@ def slicer_application(tmp_path_factory):
     """``slicer.app`` of the stand-in, installed once."""
     import doubles
 
-    return doubles.install(str(tmp_path_factory.mktemp("settings")))
+    application = doubles.install(str(tmp_path_factory.mktemp("settings")))
+    import slicer
+
+    # Their nodes are known to a scene only once they have seen it; sequences are followed by theirs.
+    _module_logics.extend([slicer.vtkSlicerSegmentationsModuleLogic(), slicer.vtkSlicerSequencesLogic()])
+    return application
+
+
+_module_logics = []
 
 
 @pytest.fixture()
@@ -52,6 +60,9 @@ def slicer_app(slicer_application, tmp_path):
     slicer_application.applicationLogic().SetMRMLScene(scene)
     slicer_application.applicationLogic().GetColorLogic().SetMRMLScene(scene)
     slicer_application.applicationLogic().GetColorLogic().AddDefaultColorNodes()
+    for logic in _module_logics:
+        logic.SetMRMLScene(scene)
+        logic.SetMRMLApplicationLogic(slicer_application.applicationLogic())
     remote = slicer.vtkMRMLRemoteIOLogic()  # MRB files are unpacked into its cache
     remote.SetMRMLScene(scene)
     remote.AddDataIOToScene()

@@ -28,7 +28,7 @@ def settle():
 
 def wait_for_job(panel):
     """Let the job under way end, and its result be shown."""
-    wait_for(lambda: not panel.logic.jobs.state.is_busy)
+    wait_for(lambda: not panel.logic.is_busy)
     settle()
 
 
@@ -44,4 +44,20 @@ def type_geometry(panel, camera):
     panel.ui.sourceDetectorSpinBox.value = camera.source_to_detector_mm
     panel.ui.rowSpacingSpinBox.value = camera.pixel_spacing_mm[0]
     panel.ui.columnSpacingSpinBox.value = camera.pixel_spacing_mm[1]
+    settle()
+
+
+def place_at_view(panel):
+    """Put the X-ray at the view, as a start."""
+    choose_start(panel, "VIEW")
+    assert panel.ui.placeButton.enabled, panel.ui.placeButton.toolTip
+    panel.ui.placeButton.click()
+    settle()
+
+
+def choose_start(panel, name):
+    """Choose what the registration starts from."""
+    from DiffPoseRegistrationLib.app.parameters import Start
+
+    panel.ui.startComboBox.currentIndex = [start.name for start in Start].index(name)
     settle()

@@ -9,19 +9,16 @@ from cases import volume_node
 
 
 def test_one_file_until_the_ct_changes(module, tmp_path):
-    from DiffPoseRegistrationLib.app import logic as logic_module
-    from DiffPoseRegistrationLib.app.nodes import ct_from_node
+    from DiffPoseRegistrationLib.app.ct_node import PatientCache
 
-    logic = logic_module.RegistrationLogic()
+    patients = PatientCache()
     values = np.random.default_rng(0).integers(-1000, 1000, (6, 7, 8)).astype(np.int16)
     node = volume_node(values, np.diag([2.0, 2.0, 2.0, 1.0]), "CT")
     files = []
 
     def write():
-        path = tmp_path / f"{len(files)}.nrrd"
-        logic._write_ct(ct_from_node(node), logic_module._state_of(node), path)
-        files.append(path)
-        return path.stat().st_ino
+        files.append(patients.of(node).write(tmp_path / f"{len(files)}.nrrd"))
+        return files[-1].stat().st_ino
 
     first = write()
     assert write() == first
@@ -33,4 +30,12 @@ def test_one_file_until_the_ct_changes(module, tmp_path):
     assert changed != other
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag([2.0, 2.0, 3.0, 1.0])))
     assert write() != changed
-    logic.close()
+    above = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "above")
+    below = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "below")
+    below.SetAndObserveTransformNodeID(above.GetID())
+    node.SetAndObserveTransformNodeID(below.GetID())
+    last = write()
+    moved = np.eye(4)
+    moved[0, 3] = 7
+    slicer.util.updateTransformMatrixFromArray(above, moved)
+    assert write() != last

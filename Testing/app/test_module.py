@@ -34,9 +34,9 @@ def test_sample_data_are_registered_and_generated(module, monkeypatch):
     nodes = registered["DiffPosePhantom"](object())
     assert [n.GetClassName() for n in nodes[:2]] == ["vtkMRMLScalarVolumeNode"] * 2
     from DiffPoseRegistrationLib.app import xray_node
-    from DiffPoseRegistrationLib.app.nodes import ct_from_node
+    from DiffPoseRegistrationLib.app.ct_node import patient_ct
 
-    ct_from_node(nodes[0])
+    patient_ct(nodes[0]).volume()
     assert xray_node.camera_of(nodes[1]) is not None
     assert xray_node.pose_of(nodes[1]) is None  # to be found
 

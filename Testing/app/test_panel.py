@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from driving import choose, settle, type_geometry, wait_for, wait_for_job
+from driving import choose, place_at_view, settle, type_geometry, wait_for, wait_for_job
 
 
 @pytest.fixture()
@@ -65,8 +65,8 @@ def test_buttons_say_why_they_are_disabled(panel, case):
     type_geometry(panel, case.camera)
     assert ui.prepareButton.enabled
     assert "model" in ui.registerButton.toolTip
-    assert ui.placeButton.enabled
-    ui.placeButton.click()
+    assert not ui.placeButton.enabled and "another start" in ui.placeButton.toolTip
+    place_at_view(panel)
     settle()
     assert ui.registerButton.enabled, ui.registerButton.toolTip
 
@@ -148,7 +148,7 @@ def test_choosing_another_pose_node_carries_the_xray(panel, case):
     type_geometry(panel, case.camera)
     other = xray_node.add_pose_node("planned")
     slicer.util.updateTransformMatrixFromArray(other, case.pose)
-    panel.ui.placeButton.click()
+    place_at_view(panel)
     settle()
     panel.ui.poseSelector.setCurrentNode(other)
     settle()
@@ -192,7 +192,7 @@ def test_xray_removed_while_registering(panel, case):
     ui = panel.ui
     choose(panel, case)
     type_geometry(panel, case.camera)
-    ui.placeButton.click()
+    place_at_view(panel)
     settle()
     ui.registerButton.click()
     slicer.mrmlScene.RemoveNode(case.xray)
@@ -267,13 +267,12 @@ def test_two_xrays_each_keep_their_own(panel, case, shared):
 
 def test_saved_scene_brings_everything_back(panel, case, tmp_path):
     from DiffPoseRegistrationLib.app import xray_node
-    from DiffPoseRegistrationLib.app.logic import OUTCOME_ATTRIBUTE
 
     choose(panel, case)
     type_geometry(panel, case.camera)
     xray_node.set_pose(case.xray, case.pose, case.ct)
     outcome = {"verdict": "check", "verdict_reasons": ["a reason"], "camera_to_world_ras_mm": case.pose.tolist()}
-    case.xray.SetAttribute(OUTCOME_ATTRIBUTE, json.dumps(outcome))
+    xray_node.set_outcome(case.xray, outcome)
     panel.ui.primaryRangeSpinBox.value = 17
     settle()
     path = tmp_path / "scene.mrb"

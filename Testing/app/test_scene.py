@@ -69,13 +69,13 @@ def test_image_seen_from_the_detector_is_mirrored_by_the_camera_not_the_pose(sli
 
 def test_quick_drr_agrees_with_the_other_programs_xray(slicer_app, shared):
     from cases import load_case
+    from DiffPoseRegistrationLib.app.ct_node import patient_ct
     from DiffPoseRegistrationLib.app.drr import QuickDRR
-    from DiffPoseRegistrationLib.app.nodes import ct_from_node
 
     case = load_case(shared, CASES[1])
     picture = slicer.util.arrayFromVolume(case.xray)[0].astype(float)
     truth = -np.log(np.maximum(picture, 1)).ravel()
-    drr = QuickDRR(ct_from_node(case.ct))
+    drr = QuickDRR(patient_ct(case.ct).volume())
 
     def correlation(pose):
         return np.corrcoef(drr.render(case.camera, pose).ravel(), truth)[0, 1]
@@ -92,18 +92,18 @@ def test_quick_drr_agrees_with_the_other_programs_xray(slicer_app, shared):
 
 def test_ct_under_a_transform_is_taken_where_it_lies(slicer_app, shared):
     from cases import load_case
-    from DiffPoseRegistrationLib.app.nodes import ct_from_node
+    from DiffPoseRegistrationLib.app.ct_node import patient_ct
 
     case = load_case(shared, CASES[0])
-    before = ct_from_node(case.ct)
+    before = patient_ct(case.ct).volume()
     moved = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = np.eye(4)
     matrix[:3, 3] = (10, -20, 30)
     slicer.util.updateTransformMatrixFromArray(moved, matrix)
     case.ct.SetAndObserveTransformNodeID(moved.GetID())
-    under = ct_from_node(case.ct).ijk_to_ras
+    under = patient_ct(case.ct).volume().ijk_to_ras
     case.ct.HardenTransform()
-    hardened = ct_from_node(case.ct).ijk_to_ras
+    hardened = patient_ct(case.ct).volume().ijk_to_ras
     assert np.allclose(under, hardened)
     assert np.allclose(under[:3, 3] - before.ijk_to_ras[:3, 3], (10, -20, 30))
 
@@ -111,10 +111,11 @@ def test_ct_under_a_transform_is_taken_where_it_lies(slicer_app, shared):
 def test_pose_node_turns_about_the_ct_and_knows_both(slicer_app, shared):
     from cases import load_case
     from DiffPoseRegistrationLib.app import xray_node
+    from DiffPoseRegistrationLib.app.ct_node import patient_ct
 
     case = load_case(shared, CASES[0])
     xray_node.set_camera(case.xray, case.camera)
-    node = xray_node.set_pose(case.xray, case.pose, case.ct)
+    node = xray_node.set_pose(case.xray, case.pose, case.ct, patient_ct(case.ct).centre_ras)
     assert node.GetNodeReference(slicer.vtkMRMLTransformNode.GetMovingNodeReferenceRole()) is case.xray
     assert node.GetNodeReference(slicer.vtkMRMLTransformNode.GetFixedNodeReferenceRole()) is case.ct
     centre = node.GetCenterOfTransformation()
@@ -189,7 +190,7 @@ def test_marked_points_move_with_the_xray(slicer_app, shared):
 def test_wrong_nodes_are_refused_in_words(slicer_app):
     from cases import points_node, volume_node
     from DiffPoseRegistrationLib.app import landmarks, xray_node
-    from DiffPoseRegistrationLib.app.nodes import ct_from_node
+    from DiffPoseRegistrationLib.app.ct_node import patient_ct
     from DiffPoseRegistrationLib.errors import InputError
     from DiffPoseRegistrationLib.geometry.camera import Camera
 
@@ -206,7 +207,7 @@ def test_wrong_nodes_are_refused_in_words(slicer_app):
     bent.SetAndObserveTransformNodeID(grid.GetID())
     for node in (None, model, empty, flat, photo, eight_bit, holes, bent):
         with pytest.raises(InputError) as caught:
-            ct_from_node(node)
+            patient_ct(node).volume()
         assert node is None or node.GetName() in str(caught.value)
     for node in (None, model, empty, solid, photo):
         with pytest.raises(InputError):

@@ -34,10 +34,10 @@ def scene(slicer_app):
 
 def render(views, ct, xray, mode, path, opacity=0.5):
     from DiffPoseRegistrationLib.app import overlay, xray_node
+    from DiffPoseRegistrationLib.app.ct_node import patient_ct
     from DiffPoseRegistrationLib.app.drr import QuickDRR
-    from DiffPoseRegistrationLib.app.nodes import ct_from_node
 
-    drr = QuickDRR(ct_from_node(ct))
+    drr = QuickDRR(patient_ct(ct).volume())
     overlay.update_drr(xray, drr.render(xray_node.camera_of(xray), xray_node.pose_of(xray), 256))
     overlay.show_comparison(xray, mode, opacity, views.slice_node, views.composite)
     return views.slice_picture(path).astype(float).mean(axis=2)

@@ -34,7 +34,7 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 
     def __init__(self, parent=None):
         super().__init__(*([parent] if parent is not None else []))
-        self.__dict__["_collapsed"] = False
+        self.__dict__.update(_collapsed=False, _forcing=False, _hidden=set())
         self.setContentsMargins(4, self.HEADER, 4, 4)
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Preferred)
         this = weakref.ref(self)
@@ -47,16 +47,32 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         self.__dict__["_collapsed"] = value
         for child in QtCore.QObject.children(self):
             if child.isWidgetType():
-                child.setVisible(not value)
+                self._show_or_hide(child)
         self.updateGeometry()
         self.contentsCollapsed.emit(value)
 
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
     flat = Property(bool, lambda self: False, lambda self, value: None)
 
+    def _show_or_hide(self, child):
+        """A child that was hidden on purpose stays hidden when the section opens."""
+        self.__dict__["_forcing"] = True
+        child.setVisible(not self._collapsed and child not in self._hidden)
+        self.__dict__["_forcing"] = False
+
     def childEvent(self, event):
-        if event.added() and self.__dict__.get("_collapsed") and event.child().isWidgetType():
-            event.child().setVisible(False)
+        if event.added() and event.child().isWidgetType():
+            event.child().installEventFilter(self)
+            if self.__dict__.get("_collapsed"):
+                self._show_or_hide(event.child())
+
+    def eventFilter(self, child, event):
+        kind = event.type()
+        on_purpose = kind in (QtCore.QEvent.Type.ShowToParent, QtCore.QEvent.Type.HideToParent)
+        if on_purpose and not self.__dict__.get("_forcing", True):
+            (self._hidden.discard if kind == QtCore.QEvent.Type.ShowToParent else self._hidden.add)(child)
+            self._show_or_hide(child)
+        return False
 
     def sizeHint(self):
         if self._collapsed or self.layout() is None:

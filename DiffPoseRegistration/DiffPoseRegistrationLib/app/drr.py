@@ -23,17 +23,16 @@ class QuickDRR:
     Parameters
     ----------
     ct
-        The CT; it is downsampled to at most ``max_voxels``.
+        The CT; some million voxels at most, or it is not quick.
     rule
         HU to attenuation [1/mm].
     """
 
-    def __init__(self, ct: CTVolume, rule: AttenuationRule | None = None, max_voxels: int = 8_000_000) -> None:
-        step = max(1, int(np.ceil((ct.hounsfield.size / max_voxels) ** (1 / 3))))
-        values = (rule or AttenuationRule())(ct.hounsfield[::step, ::step, ::step])
+    def __init__(self, ct: CTVolume, rule: AttenuationRule | None = None) -> None:
+        values = (rule or AttenuationRule())(ct.hounsfield)
         # A border of air, so that rays end at the volume's face instead of repeating its outermost voxel.
         self._values = np.ascontiguousarray(np.pad(values, 1))
-        self._ijk_to_world = ct.ijk_to_ras @ np.diag([step, step, step, 1.0])
+        self._ijk_to_world = ct.ijk_to_ras.copy()
         self._ijk_to_world[:3, 3] -= self._ijk_to_world[:3, :3].sum(axis=1)
         k, j, i = self._values.shape
         self._corners = np.array([(a, b, c, 1) for a in (0, i - 1) for b in (0, j - 1) for c in (0, k - 1)], float)

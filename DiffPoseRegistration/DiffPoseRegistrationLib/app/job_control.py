@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ class JobControl:
     """One job at a time.
 
     stateChanged(State), eventHappened(Event), failed(str)
-        Signals; all come from the Qt event loop (or from inside :meth:`wait`).
+        Signals; all come from inside :meth:`poll`, which the Qt event loop calls.
     """
 
     def __init__(self, python: list[str] | None = None, tasks: str = TASKS_MODULE) -> None:
@@ -135,15 +134,6 @@ class JobControl:
         self._launcher.drain()
         if not self._state.is_busy:
             self._timer.stop()
-
-    def wait(self, timeout_s: float | None = None) -> State:
-        """Keep Slicer alive until the job is over; returns the state."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._state.is_busy and (deadline is None or time.monotonic() < deadline):
-            self.poll()
-            slicer.app.processEvents()
-            time.sleep(0.01)
-        return self._state
 
     def close(self) -> None:
         """The panel goes: nothing is called any more and the worker ends."""

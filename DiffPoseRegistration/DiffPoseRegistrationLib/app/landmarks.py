@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from ..errors import InputError
 from ..geometry import rigid
 from ..metrics.errors import target_registration_errors
-from .nodes import add_node, referenced
+from .nodes import add_node, referenced, world_from_node
 from .xray_node import pose_node_of, pose_of, require_camera
 
 PROJECTED_ROLE = "DiffPose.ProjectedLandmarks"
@@ -53,10 +53,37 @@ class LandmarkErrors:
 def attach_to_xray(points: slicer.vtkMRMLMarkupsNode, xray: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Let points that are placed on the X-ray move with it, keeping them where they are now."""
     transform = pose_node_of(xray)
+    if points.GetParentTransformNode() is transform:
+        return
     world = slicer.util.arrayFromMarkupsControlPoints(points, world=True)
     points.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
     if len(world):
         slicer.util.updateMarkupsControlPointsFromArray(points, world, world=True)
+
+
+def point_pairs(
+    ct_points: slicer.vtkMRMLMarkupsNode,
+    xray_points: slicer.vtkMRMLMarkupsNode,
+    xray: slicer.vtkMRMLScalarVolumeNode,
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Points of the CT [n, 3] (RAS, mm), where the same points are marked on the X-ray [n, 2] (column, row), and their
+    numbers in the CT's list.
+
+    Points belong together by label; where no label is in both lists, by their order.
+
+    Raises
+    ------
+    InputError
+        If a list is missing or empty, or they cannot be paired.
+    """
+    _require_points(ct_points, _("CT"))
+    _require_points(xray_points, _("X-ray"))
+    in_ct = slicer.util.arrayFromMarkupsControlPoints(ct_points, world=True)
+    on_xray = slicer.util.arrayFromMarkupsControlPoints(xray_points, world=True)
+    # A point marked on the X-ray stands for the whole ray through it.
+    marked = require_camera(xray).project(rigid.transform_points(np.linalg.inv(world_from_node(xray)), on_xray))
+    pairs = _paired(ct_points, xray_points)
+    return in_ct[[a for a, _b in pairs]], marked[[b for _a, b in pairs]], [a for a, _b in pairs]
 
 
 def landmark_errors(
@@ -67,22 +94,15 @@ def landmark_errors(
 ) -> LandmarkErrors:
     """Errors of landmarks in the CT against the same landmarks marked on the X-ray, against a reference pose, or both.
 
-    Points belong together by label; where no label is in both lists, by their order.
-
     Raises
     ------
     InputError
         If there is nothing to compare with, a list is empty, points cannot be paired, the X-ray has no geometry or
         pose, or the reference is not rigid.
     """
-    required = [(ct_points, _("CT"))]
-    if xray_points is not None or reference is None:
-        required.append((xray_points, _("X-ray")))
-    for node, what in required:
-        if node is None or not node.IsA("vtkMRMLMarkupsNode"):
-            raise InputError(_("No landmarks in the {what} are chosen; choose a point list.").format(what=what))
-        if node.GetNumberOfDefinedControlPoints() == 0:
-            raise InputError(_("{name} holds no points; place at least one.").format(name=node.GetName()))
+    _require_points(ct_points, _("CT"))
+    if reference is None:
+        _require_points(xray_points, _("X-ray"))
     camera = require_camera(xray)
     pose = pose_of(xray)
     if pose is None:
@@ -95,13 +115,10 @@ def landmark_errors(
     labels = tuple(name or str(n + 1) for n, name in enumerate(_labels(ct_points)))
     pixels, millimetres, tre = (np.full(len(labels), np.nan) for _axis in range(3))
     if xray_points is not None:
-        on_xray = slicer.util.arrayFromMarkupsControlPoints(xray_points, world=True)
-        # A point marked on the X-ray stands for the whole ray through it.
-        marked = camera.project(rigid.transform_points(rigid.inverse(pose), on_xray))
-        for _name, a, b in _paired(ct_points, xray_points):
-            difference = projected[a] - marked[b]
-            pixels[a] = np.linalg.norm(difference)
-            millimetres[a] = np.linalg.norm(difference * np.array(camera.pixel_spacing_mm[::-1]))
+        _points, marked, numbers = point_pairs(ct_points, xray_points, xray)
+        difference = projected[numbers] - marked
+        pixels[numbers] = np.linalg.norm(difference, axis=1)
+        millimetres[numbers] = np.linalg.norm(difference * np.array(camera.pixel_spacing_mm[::-1]), axis=1)
     if reference is not None:
         true = rigid.validated_pose(slicer.util.arrayFromTransformMatrix(reference, toWorld=True), reference.GetName())
         tre = target_registration_errors(pose, true, in_ct)
@@ -171,20 +188,26 @@ def show_errors(xray: slicer.vtkMRMLScalarVolumeNode, errors: LandmarkErrors) ->
     return points
 
 
-def _paired(a: slicer.vtkMRMLMarkupsNode, b: slicer.vtkMRMLMarkupsNode) -> list[tuple[str, int, int]]:
-    """(label, index in ``a``, index in ``b``) of the points that belong together."""
+def _require_points(points: slicer.vtkMRMLMarkupsNode | None, what: str) -> None:
+    if points is None or not points.IsA("vtkMRMLMarkupsNode"):
+        raise InputError(_("No landmarks in the {what} are chosen; choose a point list.").format(what=what))
+    if points.GetNumberOfDefinedControlPoints() == 0:
+        raise InputError(_("{name} holds no points; place at least one.").format(name=points.GetName()))
 
+
+def _paired(a: slicer.vtkMRMLMarkupsNode, b: slicer.vtkMRMLMarkupsNode) -> list[tuple[int, int]]:
+    """Indices in ``a`` and ``b`` of the points that belong together."""
     first, second = _labels(a), _labels(b)
     common = [name for name in first if name and first.count(name) == 1 and second.count(name) == 1]
     if common:
-        return [(name, first.index(name), second.index(name)) for name in common]
+        return [(first.index(name), second.index(name)) for name in common]
     if len(first) != len(second):
         raise InputError(
             _("{a} has {n} points and {b} has {m}, no names in common; name the points alike.").format(
                 a=a.GetName(), n=len(first), b=b.GetName(), m=len(second)
             )
         )
-    return [(first[n] or str(n + 1), n, n) for n in range(len(first))]
+    return [(n, n) for n in range(len(first))]
 
 
 def _labels(points: slicer.vtkMRMLMarkupsNode) -> list[str]:

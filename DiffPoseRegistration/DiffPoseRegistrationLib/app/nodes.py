@@ -1,8 +1,4 @@
-"""MRML nodes as arrays and back; what is wrong with a node is said as an InputError.
-
-World coordinates: a volume under (hardened or unhardened) linear parent transforms is taken where it
-lies in the scene.
-"""
+"""MRML nodes as arrays and back; what is wrong with a node is said as an InputError."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from ..errors import InputError
-from ..imaging.values import CTVolume
 
 
 def matrix_to_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
@@ -63,30 +58,6 @@ def require_scalar_volume(node: object, what: str) -> None:
                 name=node.GetName(), n=image.GetNumberOfScalarComponents()
             )
         )
-
-
-def ct_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> CTVolume:
-    """The CT of a volume node, where it lies in the world.
-
-    Raises
-    ------
-    InputError
-        If the node cannot be a CT: wrong type, no voxels, one slice, not in Hounsfield units, non-linear
-        parent transform.
-    """
-    require_scalar_volume(node, "CT")
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    array = slicer.util.arrayFromVolume(node)
-    ct = CTVolume(array, world_from_node(node) @ matrix_to_array(matrix), node.GetName())
-    low, high = float(ct.hounsfield.min()), float(ct.hounsfield.max())
-    if low >= 0 and high <= 255:
-        raise InputError(
-            _("{name} has values from {low:g} to {high:g}, not Hounsfield units; choose the CT itself.").format(
-                name=node.GetName(), low=low, high=high
-            )
-        )
-    return ct
 
 
 def resampled_image(image: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated
 
-from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode, vtkMRMLTransformNode
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
+)
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
@@ -47,10 +52,35 @@ class Start(Enum):
 
     NETWORK = "network"
     CURRENT = "current"
+    VIEW = "view"
+    ANGLES = "angles"
+    LANDMARKS = "landmarks"
 
     def label(self) -> str:
         """What the panel calls it."""
-        return {Start.NETWORK: _("The patient's model"), Start.CURRENT: _("The current pose")}[self]
+        return {
+            Start.NETWORK: _("The patient's model"),
+            Start.CURRENT: _("The current pose"),
+            Start.VIEW: _("The view of the section above"),
+            Start.ANGLES: _("The C-arm's angles"),
+            Start.LANDMARKS: _("Landmarks in CT and X-ray"),
+        }[self]
+
+
+class Search(Enum):
+    """How far around the start a registration looks, named as in ``steps.SEARCHES``."""
+
+    FAST = "fast"
+    STANDARD = "standard"
+    THOROUGH = "thorough"
+
+    def label(self) -> str:
+        """What the panel calls it."""
+        return {
+            Search.FAST: _("Fast: the start is within 5 degrees and 15 mm"),
+            Search.STANDARD: _("Standard"),
+            Search.THOROUGH: _("Thorough: far around, and from the opposite side"),
+        }[self]
 
 
 @parameterNodeWrapper
@@ -59,6 +89,8 @@ class DiffPoseRegistrationParameterNode:
 
     ctVolume
         The CT, in Hounsfield units.
+    segmentation, segments
+        Registers structures alone; a JSON list of the segments' IDs, empty: all of them.
     xray
         The X-ray that is worked on.
     poseTransform
@@ -71,9 +103,13 @@ class DiffPoseRegistrationParameterNode:
         Of the preparation.
     modelPath
         The patient's model.
+    together, allFrames
+        Whether the ticked X-rays, or all frames of the sequence, are registered.
     """
 
     ctVolume: vtkMRMLScalarVolumeNode
+    segmentation: vtkMRMLSegmentationNode
+    segments: str = ""
     xray: vtkMRMLScalarVolumeNode
     poseTransform: vtkMRMLTransformNode
     view: View = View.AP
@@ -88,6 +124,9 @@ class DiffPoseRegistrationParameterNode:
     device: Device = Device.AUTO
     modelPath: str = ""
     startFrom: Start = Start.NETWORK
+    search: Search = Search.STANDARD
+    together: bool = False
+    allFrames: bool = False
     comparison: Comparison = Comparison.FADE
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     showCArm: bool = True

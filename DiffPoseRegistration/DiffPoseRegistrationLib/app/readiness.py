@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
 from ..errors import InputError
+from ..geometry.pose_from_points import LEAST_POINTS
+from .ct_node import segment_ids
+from .landmarks import point_pairs
 from .nodes import require_scalar_volume
 from .parameters import DiffPoseRegistrationParameterNode, Start
-from .xray_node import camera_of, pose_of, require_camera, require_xray
+from .starts import current_pose
+from .xray_node import angles_of, camera_of, require_camera, require_xray
+
+
+def chosen_segments(parameters: DiffPoseRegistrationParameterNode) -> list[str] | None:
+    """IDs of the ticked segments; None: all of them, or the whole CT."""
+    return json.loads(parameters.segments) if parameters.segments and parameters.segmentation is not None else None
 
 
 def why_no_ct(parameters: DiffPoseRegistrationParameterNode) -> str:
-    """Why the chosen CT does not serve; empty if it does (as far as can be told at once)."""
+    """Why the chosen CT and structures do not serve; empty if they do (as far as can be told at once)."""
     try:
         require_scalar_volume(parameters.ctVolume, _("CT"))
+        if parameters.segmentation is not None:
+            segment_ids(parameters.segmentation, chosen_segments(parameters))
     except InputError as error:
         return str(error)
     if min(parameters.ctVolume.GetImageData().GetDimensions()) < 2:
@@ -49,16 +61,39 @@ def why_not_prepare(parameters: DiffPoseRegistrationParameterNode) -> str:
     return why_no_ct(parameters) or why_no_xray(parameters)
 
 
-def why_not_register(parameters: DiffPoseRegistrationParameterNode) -> str:
-    """Why Register cannot start; empty if it can."""
+def why_not_register(parameters: DiffPoseRegistrationParameterNode, ticked: list) -> str:
+    """Why Register cannot start; empty if it can. ``ticked`` are the X-rays to be registered together."""
     problem = why_no_ct(parameters) or why_no_xray(parameters)
     if problem:
         return problem
-    if parameters.startFrom is Start.NETWORK:
-        return why_no_model(parameters)
+    if parameters.together:
+        if len(ticked) < 2:
+            return _("Tick at least two X-rays in the table to register them together.")
+        for xray in ticked:
+            try:
+                require_camera(xray)
+                current_pose(xray)
+            except InputError as error:
+                return str(error)
+    return why_no_model(parameters) if parameters.startFrom is Start.NETWORK else why_no_start(parameters)
+
+
+def why_no_start(parameters: DiffPoseRegistrationParameterNode) -> str:
+    """Why the chosen start gives no pose at once; empty if it does."""
+    start, xray = parameters.startFrom, parameters.xray
+    if start is Start.NETWORK:
+        return _("What the model reads from the X-ray is known only once it is registered; choose another start.")
     try:
-        if pose_of(parameters.xray) is None:
-            return _("The X-ray has no pose to start from; place it at the view first.")
+        if start is Start.CURRENT:
+            current_pose(xray)
+        elif start is Start.ANGLES and angles_of(xray) is None:
+            return _("The C-arm's angles are not known; read them from the DICOM file or type them above.")
+        elif start is Start.LANDMARKS:
+            pairs = len(point_pairs(parameters.ctLandmarks, parameters.xrayLandmarks, xray)[0])
+            if pairs < LEAST_POINTS:
+                return _("There are {n} landmark pairs; mark at least {least} in the CT and on the X-ray.").format(
+                    n=pairs, least=LEAST_POINTS
+                )
     except InputError as error:
         return str(error)
     return ""

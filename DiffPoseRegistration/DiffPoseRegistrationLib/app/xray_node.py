@@ -2,12 +2,14 @@
 
 The image lies in the camera frame, on the detector plane, and its parent is the pose, a linear transform
 node whose matrix to parent is ``camera_to_world``. The camera is kept as a JSON attribute of the volume
-node and the pose as a node reference, so that a saved scene brings both back.
+node and the pose as a node reference, so that a saved scene brings both back. All frames of a sequence have one camera
+and one pose node; what a registration found is each frame's own.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import slicer
@@ -18,11 +20,15 @@ from slicer.i18n import tr as _
 from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
-from .nodes import add_node, array_to_matrix, matrix_to_array, require_scalar_volume
+from .frames import frames_of
+from .nodes import add_node, array_to_matrix, matrix_to_array, require_scalar_volume, world_from_node
 
 CAMERA_ATTRIBUTE = "DiffPose.Camera"
 PROVENANCE_ATTRIBUTE = "DiffPose.CameraProvenance"
-DENSE_ATTRIBUTE = "DiffPose.Polarity"
+POLARITY_ATTRIBUTE = "DiffPose.Polarity"
+ANGLES_ATTRIBUTE = "DiffPose.PositionerAngles"
+OUTCOME_ATTRIBUTE = "DiffPose.Outcome"
+TOGETHER_ATTRIBUTE = "DiffPose.Together"
 POSE_ROLE = "DiffPose.Pose"
 REFERENCE_ROLE = "DiffPose.ReferencePose"
 LANDMARKS_ROLE = "DiffPose.Landmarks"
@@ -76,10 +82,18 @@ def set_camera(node: slicer.vtkMRMLScalarVolumeNode, camera: Camera, provenance:
                 a=camera.rows, b=camera.columns, name=node.GetName(), rows=rows, columns=columns
             )
         )
-    node.SetAttribute(CAMERA_ATTRIBUTE, json.dumps(camera.to_json()))
-    node.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(provenance or {}))
-    node.SetIJKToRASMatrix(array_to_matrix(camera.image_to_camera()))
+    place = array_to_matrix(camera.image_to_camera())
+    for one in _with_frames(node):
+        one.SetAttribute(CAMERA_ATTRIBUTE, json.dumps(camera.to_json()))
+        one.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(provenance or {}))
+        one.SetIJKToRASMatrix(place)
     _show_anatomy(node)
+
+
+def _with_frames(node: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The node and, of a sequence, the nodes of its frames."""
+    frames = frames_of(node)
+    return [node] if frames is None else [node, *frames.data_nodes()]
 
 
 def _show_anatomy(node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -128,8 +142,15 @@ def set_pose_node(node: slicer.vtkMRMLScalarVolumeNode, transform: slicer.vtkMRM
         raise InputError(
             _("{name} is not linear; choose another transform for the pose.").format(name=transform.GetName())
         )
+    points = node.GetNodeReference(LANDMARKS_ROLE)
+    to_camera = np.linalg.inv(world_from_node(node))
     node.SetNodeReferenceID(POSE_ROLE, transform.GetID())
     node.SetAndObserveTransformNodeID(transform.GetID())
+    if points is not None:  # marked on the image, they stay on it
+        marked = slicer.util.arrayFromMarkupsControlPoints(points, world=True)
+        points.SetAndObserveTransformNodeID(transform.GetID())
+        if len(marked):
+            slicer.util.updateMarkupsControlPointsFromArray(points, rigid.transform_points(to_camera, marked))
 
 
 def pose_of(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
@@ -153,10 +174,11 @@ def set_pose(
     node: slicer.vtkMRMLScalarVolumeNode,
     camera_to_world: np.ndarray,
     ct: slicer.vtkMRMLScalarVolumeNode | None = None,
+    turn_about: np.ndarray | None = None,
 ) -> slicer.vtkMRMLTransformNode:
     """Write the pose [4, 4] into the X-ray's transform node (made if there is none) and return that node.
 
-    ``ct`` becomes its fixed node and gives the point about which its handles turn.
+    ``ct`` becomes its fixed node. Its handles turn it about the point ``turn_about`` [3] (RAS, mm), where given.
     """
     pose = rigid.validated_pose(camera_to_world)
     transform = pose_node_of(node)
@@ -167,11 +189,28 @@ def set_pose(
     transform.SetNodeReferenceID(slicer.vtkMRMLTransformNode.GetMovingNodeReferenceRole(), node.GetID())
     if ct is not None:
         transform.SetNodeReferenceID(slicer.vtkMRMLTransformNode.GetFixedNodeReferenceRole(), ct.GetID())
-        bounds = np.zeros(6)
-        ct.GetRASBounds(bounds)
-        centre = rigid.transform_points(rigid.inverse(pose), bounds.reshape(3, 2).mean(axis=1)[None])[0]
-        transform.SetCenterOfTransformation(*centre)
+    if turn_about is not None:
+        transform.SetCenterOfTransformation(*rigid.transform_points(rigid.inverse(pose), turn_about[None])[0])
     return transform
+
+
+def restore_pose(node: slicer.vtkMRMLScalarVolumeNode, camera_to_world: np.ndarray | None) -> None:
+    """Put the X-ray back to a pose [4, 4] that it had; None: it had none, and its transform node goes."""
+    if camera_to_world is not None:
+        set_pose(node, camera_to_world)
+    elif (transform := pose_node_of(node)) is not None:
+        slicer.mrmlScene.RemoveNode(transform)
+
+
+def is_ticked(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether the X-ray is one of those to be registered together."""
+    return node.GetAttribute(TOGETHER_ATTRIBUTE) is not None
+
+
+def tick(node: slicer.vtkMRMLScalarVolumeNode, ticked: bool) -> None:
+    """Make the X-ray one of those to be registered together, or not."""
+    for one in _with_frames(node):
+        one.SetAttribute(TOGETHER_ATTRIBUTE, "yes" if ticked else None)
 
 
 def reference_of(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTransformNode | None:
@@ -192,11 +231,38 @@ def set_reference(node: slicer.vtkMRMLScalarVolumeNode, camera_to_world: np.ndar
 
 def polarity_of(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """What the person says about bright pixels: one of POLARITIES."""
-    return node.GetAttribute(DENSE_ATTRIBUTE) or "auto"
+    return node.GetAttribute(POLARITY_ATTRIBUTE) or "auto"
 
 
 def set_polarity(node: slicer.vtkMRMLScalarVolumeNode, polarity: str) -> None:
     """Keep what bright pixels of the X-ray mean."""
     if polarity not in POLARITIES:
         raise ValueError(polarity)
-    node.SetAttribute(DENSE_ATTRIBUTE, polarity)
+    for one in _with_frames(node):
+        one.SetAttribute(POLARITY_ATTRIBUTE, polarity)
+
+
+def angles_of(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float] | None:
+    """DICOM's positioner angles (primary, secondary) in degrees; None if they are not known."""
+    text = node.GetAttribute(ANGLES_ATTRIBUTE)
+    return tuple(json.loads(text)) if text else None
+
+
+def set_angles(node: slicer.vtkMRMLScalarVolumeNode, angles: tuple[float, float] | None) -> None:
+    """Keep the positioner angles (primary, secondary) in degrees."""
+    for one in _with_frames(node):
+        one.SetAttribute(ANGLES_ATTRIBUTE, json.dumps(angles) if angles is not None else None)
+
+
+def outcome_of(node: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any] | None:
+    """What a registration found of the X-ray, or of the frame that is shown (its ``result.json``); None before."""
+    return json.loads(node.GetAttribute(OUTCOME_ATTRIBUTE) or "null")
+
+
+def set_outcome(node: slicer.vtkMRMLScalarVolumeNode, outcome: dict[str, Any], frame: int | None = None) -> None:
+    """Keep what a registration found of the X-ray, or of its frame of that number (default: the one shown)."""
+    text, frames = json.dumps(outcome), frames_of(node)
+    if frames is None or frame is None or frame == frames.current:
+        node.SetAttribute(OUTCOME_ATTRIBUTE, text)
+    if frames is not None:
+        frames.data_node(frames.current if frame is None else frame).SetAttribute(OUTCOME_ATTRIBUTE, text)

@@ -22,6 +22,7 @@ _SPIN_BOXES = (
     "principalColumnSpinBox",
     "principalRowSpinBox",
 )
+_ANGLE_BOXES = ("primaryAngleSpinBox", "secondaryAngleSpinBox")
 
 
 class GeometrySection(Section):
@@ -39,6 +40,9 @@ class GeometrySection(Section):
             getattr(self.ui, name).keyboardTracking = False
             getattr(self.ui, name).connect("valueChanged(double)", self._on_typed)
         self.ui.viewedFromComboBox.connect("currentIndexChanged(int)", self._on_typed)
+        for name in _ANGLE_BOXES:
+            getattr(self.ui, name).keyboardTracking = False
+            getattr(self.ui, name).connect("valueChanged(double)", self._on_angles)
         self.ui.polarityComboBox.connect("currentIndexChanged(int)", self.guarded(self._on_polarity))
         self.ui.readDicomButton.connect("clicked()", self.guarded(self._read_dicom))
         self.ui.readCameraButton.connect("clicked()", self.guarded(self._read_camera))
@@ -51,7 +55,7 @@ class GeometrySection(Section):
             xray_node.require_xray(xray)
         except InputError as error:
             reason = str(error)
-        for name in (*_SPIN_BOXES, "viewedFromComboBox", "polarityComboBox"):
+        for name in (*_SPIN_BOXES, *_ANGLE_BOXES, "viewedFromComboBox", "polarityComboBox"):
             getattr(self.ui, name).enabled = not reason
         for name, tip in self._tips.items():
             set_enabled(getattr(self.ui, name), reason, tip)
@@ -72,6 +76,9 @@ class GeometrySection(Section):
                 values = (0.0, 0.0, 0.0, (columns - 1) / 2, (rows - 1) / 2)
             for name, value in zip(_SPIN_BOXES, values):
                 getattr(self.ui, name).value = value
+            angles = xray_node.angles_of(xray)
+            for n, name in enumerate(_ANGLE_BOXES):
+                self._box(name).value = self._box(name).minimum if angles is None else angles[n]
             self.ui.polarityComboBox.currentIndex = xray_node.POLARITIES.index(xray_node.polarity_of(xray))
         finally:
             self._showing = False
@@ -107,6 +114,20 @@ class GeometrySection(Section):
                 return
         xray_node.set_camera(xray, camera, dict.fromkeys(("source_to_detector_mm",), _("typed")))
         self.panel.geometry_changed()
+
+    def _on_angles(self, _value) -> None:
+        if self._showing or self.parameters is None or self.parameters.xray is None:
+            return
+        known = [box.value > box.minimum for box in map(self._box, _ANGLE_BOXES)]  # below is "not known"
+        before = xray_node.angles_of(self.parameters.xray)
+        angles = None
+        if all(known) or (any(known) and before is None):  # the first that is typed makes the other 0
+            angles = tuple(self._box(name).value if is_known else 0.0 for name, is_known in zip(_ANGLE_BOXES, known))
+        xray_node.set_angles(self.parameters.xray, angles)
+        self.panel.update()
+
+    def _box(self, name: str):
+        return getattr(self.ui, name)
 
     def _on_polarity(self) -> None:
         if not self._showing and self.parameters.xray is not None:

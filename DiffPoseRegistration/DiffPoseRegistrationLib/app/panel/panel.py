@@ -15,14 +15,17 @@ from slicer.i18n import tr as _
 from ...jobs import events
 from ...jobs.launcher import State
 from .. import xray_node
+from ..landmarks import attach_to_xray
 from ..logic import RegistrationLogic
 from ..parameters import DiffPoseRegistrationParameterNode
+from ..readiness import chosen_segments
 from .environment import EnvironmentSection
 from .geometry import GeometrySection
 from .inputs import InputsSection
 from .prepare import PrepareSection
 from .register import RegisterSection
 from .result import ResultSection
+from .structures import StructuresSection
 
 _log = logging.getLogger(__name__)
 _DRAW_INTERVAL_MS = 100
@@ -53,11 +56,12 @@ class Panel:
         self._get_parameters = get_parameters
         self._gui_tag: int | None = None
         self._observed: list[tuple[object, int]] = []
-        self._pose_observed: list[tuple[object, int]] = []
+        self._xray_observed: list[tuple[object, int]] = []
         self._asking: list[Callable[[], None]] = []
         self._is_updating = False
         self._shown: dict[str, str] = {}
         self._inputs = InputsSection(self)
+        self._structures = StructuresSection(self)
         self._geometry = GeometrySection(self)
         self._prepare = PrepareSection(self)
         self._register = RegisterSection(self)
@@ -65,6 +69,7 @@ class Panel:
         self._environment = EnvironmentSection(self)
         self._sections = (
             self._inputs,
+            self._structures,
             self._geometry,
             self._prepare,
             self._register,
@@ -100,7 +105,7 @@ class Panel:
         self._draw_soon.stop()
         self._draw_fine.stop()
         self._forget(self._observed)
-        self._forget(self._pose_observed)
+        self._forget(self._xray_observed)
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
         self.parameters = None
@@ -114,9 +119,35 @@ class Panel:
 
     # -- for the sections ----------------------------------------------------------------------------
 
+    @property
+    def structures(self) -> dict:
+        """Arguments of the logic's methods: which structures of the CT are registered."""
+        return {"segmentation": self.parameters.segmentation, "segments": chosen_segments(self.parameters)}
+
+    @property
+    def rotation_range(self) -> tuple[float, float, float]:
+        """Half ranges (primary, secondary, roll) in degrees."""
+        p = self.parameters
+        return p.primaryRange, p.secondaryRange, p.rollRange
+
+    @property
+    def translation_range(self) -> tuple[float, float, float]:
+        """Half ranges (across, along the beam, up-down) in mm."""
+        p = self.parameters
+        return p.acrossRange, p.alongRange, p.verticalRange
+
+    @property
+    def ticked(self) -> list:
+        """The X-rays that are to be registered together."""
+        return self._inputs.ticked
+
+    def is_mine(self, kind: str) -> bool:
+        """Whether a task of this kind is under way."""
+        return self.logic.is_busy and self.logic.jobs.kind == kind
+
     def why_busy(self) -> str:
         """Why no task can be started now; empty if one can."""
-        if not self.logic.jobs.state.is_busy:
+        if not self.logic.is_busy:
             return ""
         names = {"simulate": _("simulation"), "prepare": _("preparation"), "register": _("registration")}
         return _("The {name} is still running.").format(name=names.get(self.logic.jobs.kind, _("job")))
@@ -133,7 +164,7 @@ class Panel:
 
     def geometry_changed(self) -> None:
         """A camera or a pose node was set: what is drawn is out of date."""
-        self._observe_pose()
+        self._observe_xray()
         self.draw()
         self.update()
 
@@ -167,7 +198,7 @@ class Panel:
         if self.parameters is None:
             return
         self._take_choices()
-        self._observe_pose()
+        self._observe_xray()
         self.draw()
         self.update()
 
@@ -186,6 +217,8 @@ class Panel:
                 continue
             if role != xray_node.POSE_ROLE:
                 xray.SetNodeReferenceID(role, _id(chosen) or None)
+                if role == xray_node.LANDMARKS_ROLE and chosen is not None:
+                    attach_to_xray(chosen, xray)
             elif chosen is not None and chosen.IsLinear():
                 xray_node.set_pose_node(xray, chosen)
 
@@ -202,7 +235,7 @@ class Panel:
     def _on_scene(self, *_unused) -> None:
         self.update()
 
-    def _on_pose(self, *_unused) -> None:
+    def _on_xray(self, *_unused) -> None:
         self.draw()
         self.update()
 
@@ -221,7 +254,7 @@ class Panel:
         if p is None:
             return
         kind, result = self.logic.jobs.kind, self.logic.result
-        if self.logic.problem and self.logic.jobs.state is not State.CANCELLED:
+        if self.logic.problem and not self.logic.was_cancelled:
             self.show_problem(self.logic.problem)
         elif result is not None and kind == "simulate":
             p.xray = result
@@ -258,15 +291,17 @@ class Panel:
         for look in list(self._asking):
             look()
 
-    def _observe_pose(self) -> None:
-        """Follow the pose node of the selected X-ray."""
-        self._forget(self._pose_observed)
+    def _observe_xray(self) -> None:
+        """Follow the pose of the selected X-ray, and its picture: another frame may be chosen."""
+        self._forget(self._xray_observed)
         xray = self.parameters.xray
-        pose = xray_node.pose_node_of(xray) if xray is not None else None
+        if xray is None:
+            return
+        self._observe(self._xray_observed, xray, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._on_xray)
+        pose = xray_node.pose_node_of(xray)
         if pose is not None:
-            self._observe(
-                self._pose_observed, pose, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._on_pose
-            )
+            moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+            self._observe(self._xray_observed, pose, moved, self._on_xray)
 
     def _observe(self, kept: list, caller, event, slot: Callable) -> None:
         kept.append((caller, caller.AddObserver(event, slot)))

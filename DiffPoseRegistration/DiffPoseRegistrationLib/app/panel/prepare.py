@@ -22,7 +22,7 @@ class PrepareSection(Section):
 
     def update(self) -> None:
         jobs = self.logic.jobs
-        mine = jobs.kind == "prepare" and jobs.state.is_busy
+        mine = self.panel.is_mine("prepare")
         self.ui.prepareButton.text = _("Cancel") if mine else _("Prepare")
         if mine:
             reason = _("It is being cancelled.") if jobs.state is State.CANCELLING else ""
@@ -49,8 +49,8 @@ class PrepareSection(Section):
             self.parameters.modelPath = path
 
     def _clicked(self) -> None:
-        if self.logic.jobs.state.is_busy:
-            self.logic.jobs.cancel()
+        if self.logic.is_busy:
+            self.logic.cancel()
             return
         p = self.parameters
         self.logic.prepare(
@@ -58,9 +58,10 @@ class PrepareSection(Section):
             p.xray,
             p.view.value,
             p.sourceToIsocentre,
-            (p.primaryRange, p.secondaryRange, p.rollRange),
-            (p.acrossRange, p.alongRange, p.verticalRange),
+            self.panel.rotation_range,
+            self.panel.translation_range,
             p.minutes,
             p.device.value,
+            **self.panel.structures,
             wait=False,
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from slicer.i18n import tr as _
 
 from ...jobs.launcher import State
-from .. import xray_node
+from .. import starts, xray_node
+from ..frames import frames_of
 from ..parameters import Start
-from ..readiness import why_no_ct, why_no_xray, why_not_register
+from ..readiness import why_no_ct, why_no_start, why_no_xray, why_not_register
 from .section import Section, set_enabled
 from .words import progress_in_words, state_in_words
 
@@ -20,36 +22,53 @@ class RegisterSection(Section):
         self.ui.registerButton.connect("clicked()", self.guarded(self._clicked))
         self.ui.placeButton.connect("clicked()", self.guarded(self._place))
         self.ui.dragButton.connect("toggled(bool)", self._on_drag)
-        self._tips = {n: getattr(self.ui, n).toolTip for n in ("registerButton", "placeButton", "dragButton")}
+        names = ("registerButton", "placeButton", "dragButton", "togetherCheckBox", "allFramesCheckBox")
+        self._tips = {n: getattr(self.ui, n).toolTip for n in names}
         self.ui.registerProgressBar.visible = False
 
     def update(self) -> None:
-        jobs, parameters = self.logic.jobs, self.parameters
-        mine = jobs.kind == "register" and jobs.state.is_busy
+        parameters, mine = self.parameters, self.panel.is_mine("register")
+        busy = self.panel.why_busy()
+        reason = busy or why_not_register(parameters, self.panel.ticked)
         self.ui.registerButton.text = _("Cancel") if mine else _("Register")
-        reason = self.panel.why_busy() or why_not_register(parameters)
         if mine:
-            reason = _("It is being cancelled.") if jobs.state is State.CANCELLING else ""
+            reason = _("It is being cancelled.") if self.logic.jobs.state is State.CANCELLING else ""
         set_enabled(
             self.ui.registerButton, reason, _("Stop the registration.") if mine else self._tips["registerButton"]
         )
-        unplaced = why_no_ct(parameters) or why_no_xray(parameters)
-        set_enabled(self.ui.placeButton, self.panel.why_busy() or unplaced, self._tips["placeButton"])
-        no_pose = unplaced or (
-            "" if xray_node.pose_node_of(parameters.xray) else _("The X-ray has no pose yet; place it at the view.")
+        unusable = why_no_ct(parameters) or why_no_xray(parameters)
+        set_enabled(self.ui.placeButton, busy or unusable or why_no_start(parameters), self._tips["placeButton"])
+        no_pose = unusable or (
+            "" if xray_node.pose_node_of(parameters.xray) else _("The X-ray has no pose yet; place it at a start.")
         )
         set_enabled(self.ui.dragButton, no_pose, self._tips["dragButton"])
         display = self._handles()
         self.ui.dragButton.checked = bool(display is not None and display.GetEditorVisibility())
+        is_single = frames_of(parameters.xray) is None
+        set_enabled(
+            self.ui.allFramesCheckBox,
+            _("The X-ray is a single image.") if is_single else "",
+            self._tips["allFramesCheckBox"],
+        )
+        few = _("Tick at least two X-rays in the table.") if len(self.panel.ticked) < 2 else ""
+        set_enabled(self.ui.togetherCheckBox, "" if parameters.together else few, self._tips["togetherCheckBox"])
+        self._show_progress(mine, reason)
+
+    def _show_progress(self, mine: bool, reason: str) -> None:
+        jobs, progress = self.logic.jobs, self.panel.progress
         self.ui.registerProgressBar.visible = mine
-        if jobs.kind == "register" and jobs.state is not State.IDLE:
-            text, progress = state_in_words(jobs.state, self.logic.problem), self.panel.progress
-            if mine and progress is not None:
-                self.ui.registerProgressBar.value = int(100 * progress.done / max(progress.total, 1e-9))
-                text = progress_in_words(progress, _("Registering"))
-            self.ui.registerLabel.text = text if mine or not reason else " ".join((text, reason))
-        else:
+        if jobs.kind != "register" or jobs.state is State.IDLE:
             self.ui.registerLabel.text = reason
+            return
+        text = state_in_words(jobs.state, self.logic.problem)
+        if mine and progress is not None:
+            share = progress.done / max(progress.total, 1e-9)
+            steps = max(self.logic.steps, 1)
+            self.ui.registerProgressBar.value = int(100 * (self.logic.step - 1 + share) / steps)
+            text = progress_in_words(progress, _("Registering"))
+        if mine and self.logic.steps > 1:
+            text = _("Frame {n} of {count}: {text}").format(n=self.logic.step, count=self.logic.steps, text=text)
+        self.ui.registerLabel.text = text if mine or not reason else " ".join((text, reason))
 
     def _handles(self):
         """Display node of the X-ray's pose; None if there is none."""
@@ -71,23 +90,47 @@ class RegisterSection(Section):
             if checked:
                 self.parameters.startFrom = Start.CURRENT
 
+    def _start_pose(self) -> np.ndarray | None:
+        """The pose [4, 4] that was chosen as start; None: the model's."""
+        p, structures = self.parameters, self.panel.structures
+        if p.startFrom is Start.CURRENT:
+            return starts.current_pose(p.xray)
+        if p.startFrom is Start.VIEW:
+            camera = xray_node.require_camera(p.xray)
+            return self.logic.viewPose(p.ctVolume, camera, p.view.value, p.sourceToIsocentre, **structures)
+        if p.startFrom is Start.ANGLES:
+            return self.logic.anglesPose(p.ctVolume, p.xray, p.sourceToIsocentre, **structures)
+        if p.startFrom is Start.LANDMARKS:
+            return self.logic.landmarkPose(p.ctLandmarks, p.xrayLandmarks, p.xray)
+        return None
+
     def _place(self) -> None:
         p = self.parameters
-        self.logic.placeAtView(p.ctVolume, p.xray, p.view.value, p.sourceToIsocentre)
-        p.startFrom = Start.CURRENT
+        self.logic.place(p.ctVolume, p.xray, self._start_pose(), **self.panel.structures)
+        p.startFrom = Start.CURRENT  # from where it may be dragged
         self.panel.geometry_changed()
 
     def _clicked(self) -> None:
-        if self.logic.jobs.state.is_busy:
-            self.logic.jobs.cancel()
+        if self.logic.is_busy:
+            self.logic.cancel()
             return
         p = self.parameters
-        from_model = p.startFrom is Start.NETWORK
-        self.logic.register(
-            p.ctVolume,
-            p.xray,
-            model=p.modelPath if from_model else None,
-            initial=None if from_model else xray_node.pose_of(p.xray),
-            device=p.device.value,
-            wait=False,
-        )
+        what = {
+            "model": p.modelPath,
+            "initial": self._start_pose(),
+            "search": p.search.value,
+            "device": p.device.value,
+            **self.panel.structures,
+            "wait": False,
+        }
+        if p.together:
+            self.logic.registerTogether(p.ctVolume, self._chosen_first(), **what)
+        elif p.allFrames and frames_of(p.xray) is not None:
+            self.logic.registerFrames(p.ctVolume, p.xray, **what)
+        else:
+            self.logic.register(p.ctVolume, p.xray, **what)
+
+    def _chosen_first(self) -> list:
+        """The ticked X-rays, the one that is worked on first: the start is its pose."""
+        ticked, chosen = self.panel.ticked, self.parameters.xray
+        return [chosen, *(x for x in ticked if x is not chosen)] if chosen in ticked else ticked

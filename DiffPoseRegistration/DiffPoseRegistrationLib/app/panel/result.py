@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import qt
 import slicer
@@ -11,9 +9,8 @@ from slicer.i18n import tr as _
 
 from ...errors import InputError
 from ...geometry.angles import pose_in_words
-from .. import carm_model, landmarks, overlay, xray_node
+from .. import carm_model, overlay, xray_node
 from ..landmarks import LandmarkErrors
-from ..logic import OUTCOME_ATTRIBUTE
 from ..nodes import referenced
 from ..readiness import why_no_ct, why_no_xray
 from .section import Section, set_enabled
@@ -71,7 +68,7 @@ class ResultSection(Section):
             self.ui.verdictLabel.text, self.ui.poseLabel.text = str(error), ""
 
     def _verdict(self, xray) -> str:
-        data = json.loads(xray.GetAttribute(OUTCOME_ATTRIBUTE) or "null")
+        data = xray_node.outcome_of(xray)
         if data is None:
             return _("Not registered yet.")
         text = verdict_in_words(data["verdict"])
@@ -116,7 +113,7 @@ class ResultSection(Section):
         self._problem = ""
         if transform is not None and not why_no_ct(p):
             try:
-                self.logic.drr(p.ctVolume, xray, maxSide=max_side)
+                self.logic.drr(p.ctVolume, xray, maxSide=max_side, **self.panel.structures)
             except InputError as error:
                 self._problem = str(error)
         self.show()
@@ -165,8 +162,6 @@ class ResultSection(Section):
     def _landmarks(self) -> None:
         p = self.parameters
         xray_points = p.xrayLandmarks if _has_points(p.xrayLandmarks) else None
-        if xray_points is not None:
-            landmarks.attach_to_xray(xray_points, p.xray)
         name = _("{name} landmark errors").format(name=p.xray.GetName())
         table = referenced(p.xray, TABLE_ROLE, "vtkMRMLTableNode", name)
         errors = self.logic.landmarkErrors(p.ctLandmarks, p.xray, xray_points, p.referencePose, table)
