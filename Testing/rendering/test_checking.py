@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from DiffPoseRegistrationLib.errors import Cancelled
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.geometry.pose_range import view_pose
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct
+from DiffPoseRegistrationLib.imaging.values import XRay
 from DiffPoseRegistrationLib.rendering import renderer as renderer_module
 from DiffPoseRegistrationLib.rendering.renderer import Renderer
+from DiffPoseRegistrationLib.workflow.cases import simulate_cases
+from DiffPoseRegistrationLib.workflow.register import register
 
 CT = phantom_ct(1, size=(80, 60, 80), spacing=4.0)
 CAMERA = Camera(1020.0, 128, 96, (2.4, 3.2), (50.0, 60.0))
@@ -65,3 +69,24 @@ def test_checks_are_nested(small_parts):
         assert len(inner) == len(outer) > 3
         renderer.render_pixels(CAMERA, POSES, np.array([[3.0, 4.0]]))
     assert len(outer) == len(inner) + 1
+
+
+def test_a_cancelled_registration_and_simulation_stop_inside_an_image(small_parts, tmp_path):
+    """Counted, not timed: a wish to stop that comes during the first image is obeyed before its next part."""
+    pose, camera = POSES[0], CAMERA
+    renderer = Renderer(CT, levels=1)
+    xray = XRay(renderer.render(camera, pose), camera)
+    rendered_before = renderer.renders
+    asked = []
+
+    def cancelled():
+        asked.append(1)
+        return len(asked) > 6
+
+    with pytest.raises(Cancelled):
+        register(CT, xray, initial=pose, renderer=renderer, cancelled=cancelled, pictures=False)
+    assert len(asked) == 7 and renderer.renders - rendered_before <= 3 * 15
+    asked.clear()
+    with pytest.raises(Cancelled):
+        simulate_cases(tmp_path, CT, camera, POSES, ct_name="ct", source="test", cancelled=cancelled)
+    assert len(asked) == 7 and not list(tmp_path.rglob("*.*"))

@@ -45,18 +45,23 @@ def simulate_cases(
     InputError
         If a pose shows nothing of the CT, an option makes no sense, or the folder cannot be written.
     Cancelled
-        If ``cancelled``, asked before each X-ray, said so.
+        If ``cancelled``, asked before each X-ray and several times a second within a large one, said so.
     """
     renderer = simulation_renderer(ct)
-    for number, pose in enumerate(poses):
+
+    def stop_if_cancelled() -> None:
         if cancelled is not None and cancelled():
             raise Cancelled
+
+    for number, pose in enumerate(poses):
+        stop_if_cancelled()
         if progress is not None:
             progress(number / len(poses), f"X-ray {number + 1} of {len(poses)}", None)
         case = Path(folder) / f"case-{number:04d}"
         if (case / TRUTH_NAME).is_file():
             continue
-        image = simulate_xray(ct, camera, pose, seed=seed + number, renderer=renderer, **options)
+        with renderer.checking(stop_if_cancelled):
+            image = simulate_xray(ct, camera, pose, seed=seed + number, renderer=renderer, **options)
         write_case(case, image, camera, pose, ct.centre_ras, ct_name=ct_name, source=source, landmarks=landmarks)
     if progress is not None:
         progress(1.0, f"{len(poses)} X-rays", None)

@@ -89,7 +89,7 @@ def run_task(kind: str, inputs: Inputs, settings: Mapping[str, Any], context: Jo
 
 def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
     from .cases import simulate_cases
-    from .simulate import simulate_xray
+    from .simulate import simulate_xray, simulation_renderer
 
     camera, poses = settings.camera("camera"), settings.poses("camera_to_world_ras_mm")
     options = settings.given("photons", "blur_px", "scatter")
@@ -101,7 +101,9 @@ def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
     if poses.ndim == 2:
         context.raise_if_cancelled()
         context.progress(0.5, 1, {"text": "simulating"})
-        image = simulate_xray(ct, camera, poses, seed=seed, **options)
+        renderer = simulation_renderer(ct)
+        with renderer.checking(context.raise_if_cancelled):
+            image = simulate_xray(ct, camera, poses, seed=seed, renderer=renderer, **options)
         _write_simulated(context.result_folder, image, camera, poses)
         context.progress(1, 1)
         return {"camera": camera.to_json(), "camera_to_world_ras_mm": poses.tolist()}
