@@ -11,7 +11,9 @@ import SimpleITK as sitk
 import slicer
 import slicer.util
 import vtk
+from DiffPoseRegistrationLib.app.drr import QuickDRR
 from DiffPoseRegistrationLib.geometry.camera import Camera
+from DiffPoseRegistrationLib.imaging.phantom import phantom_ct
 
 
 @dataclass
@@ -97,3 +99,14 @@ def sequence_node(images: list[np.ndarray], name: str):
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     return browser.GetProxyNode(sequence), browser
+
+
+def small_patient():
+    """A generated CT as a node, small enough for several registrations in a test, and its values."""
+    ct = phantom_ct(size=(80, 60, 80), spacing=4.0)
+    return volume_node(np.rint(ct.hounsfield).astype(np.int16), ct.ijk_to_ras, "small CT"), ct
+
+
+def picture_of(ct, camera: Camera, pose: np.ndarray) -> np.ndarray:
+    """A transmission image [row, column] of a CT, without noise."""
+    return (40000 * np.exp(-QuickDRR(ct).render(camera, pose))).astype(np.uint16)

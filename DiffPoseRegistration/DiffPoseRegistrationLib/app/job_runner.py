@@ -70,6 +70,7 @@ class JobRunner:
         self.step = self.steps = 0
         self._current: Step | None = None
         self._coming: Iterator[Step] = iter(())
+        self._is_last = False
         self.jobs.stateChanged.connect(self._on_state)
         self.jobs.eventHappened.connect(self._on_event)
         # The next job is not started from inside the end of the one before, which others are still being told of.
@@ -85,6 +86,7 @@ class JobRunner:
 
     def cancel(self) -> None:
         """Ask the task to stop; does nothing if none runs. What its finished jobs brought stays."""
+        self._is_last = True  # also where the present job ends before it hears of it
         if self._soon.isActive():
             self._soon.stop()
             self._end(_("Cancelled."), was_cancelled=True)
@@ -109,7 +111,7 @@ class JobRunner:
         """
         if self.is_busy:
             raise InputError(_("A job is still running; cancel it or wait for it before starting another."))
-        self._coming, self.step, self.steps = iter(steps), 0, count
+        self._coming, self.step, self.steps, self._is_last = iter(steps), 0, count, False
         self.result, self.problem, self.was_cancelled = None, "", False
         self._start_next()
         if not wait:
@@ -162,11 +164,13 @@ class JobRunner:
                 )
             )
         else:
-            if self.step < self.steps:
-                self._current = _BETWEEN
-                self._soon.start()
-            else:
+            self._current = _BETWEEN
+            if self.step == self.steps:
                 self._end("")
+            elif self._is_last:
+                self._end(_("Cancelled."), was_cancelled=True)
+            else:
+                self._soon.start()
 
     def _end(self, problem: str, was_cancelled: bool = False) -> None:
         if problem and self._current is not None and self._current.undo is not None:

@@ -1,0 +1,93 @@
+"""Where a registration may start: landmark pairs and the C-arm's angles, as a person gives them in the panel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from driving import choose, choose_start, settle, type_geometry
+
+
+@pytest.fixture()
+def case(slicer_app, shared):
+    from cases import load_case
+
+    return load_case(shared, "thorax-01")
+
+
+@pytest.fixture()
+def ready(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    return panel
+
+
+def mark(case, count):
+    """The same points in the CT and, as another program projected them, on the X-ray that has no pose yet."""
+    from cases import points_node
+
+    in_ct = points_node(case.landmarks[:count], "CT points")
+    on_xray = points_node(case.camera.pixels_to_camera(case.landmarks_px[:count]), "X-ray points")
+    return in_ct, on_xray
+
+
+def test_landmarks_place_the_xray(ready, case):
+    from DiffPoseRegistrationLib.app import xray_node
+
+    in_ct, on_xray = mark(case, 6)
+    ready.ui.ctLandmarksSelector.setCurrentNode(in_ct)
+    ready.ui.xrayLandmarksSelector.setCurrentNode(on_xray)
+    choose_start(ready, "LANDMARKS")
+    assert ready.ui.registerButton.enabled, ready.ui.registerButton.toolTip
+    ready.ui.placeButton.click()
+    settle()
+    found = xray_node.pose_of(case.xray)
+    assert np.abs((found @ np.linalg.inv(case.pose) - np.eye(4)) @ [*case.landmarks[9], 1]).max() < 0.5
+    # The points stay where they were marked on the image, which has moved.
+    marked = slicer.util.arrayFromMarkupsControlPoints(on_xray, world=True)
+    on_image = (np.linalg.inv(found) @ np.c_[marked, np.ones(len(marked))].T).T[:, :3]
+    assert np.allclose(case.camera.project(on_image), case.landmarks_px[:6], atol=0.01)
+    # And they can be used once more: nothing has changed.
+    choose_start(ready, "LANDMARKS")
+    ready.ui.placeButton.click()
+    settle()
+    assert np.allclose(xray_node.pose_of(case.xray), found, atol=1e-3)
+
+
+def test_too_few_landmarks(ready, case):
+    in_ct, on_xray = mark(case, 3)
+    choose_start(ready, "LANDMARKS")
+    assert "landmarks" in ready.ui.registerButton.toolTip and not ready.ui.placeButton.enabled
+    ready.ui.ctLandmarksSelector.setCurrentNode(in_ct)
+    ready.ui.xrayLandmarksSelector.setCurrentNode(on_xray)
+    settle()
+    assert "There are 3 landmark pairs" in ready.ui.registerButton.toolTip
+    assert not ready.ui.registerButton.enabled
+
+
+def test_angles_place_the_xray(ready, case):
+    from DiffPoseRegistrationLib.app import xray_node
+    from DiffPoseRegistrationLib.geometry.angles import positioner_angles
+
+    ui = ready.ui
+    choose_start(ready, "ANGLES")
+    assert not ui.placeButton.enabled and "angles" in ui.placeButton.toolTip
+    ui.primaryAngleSpinBox.value = -30  # RAO
+    settle()
+    assert ui.secondaryAngleSpinBox.value == 0  # known from now on
+    ui.secondaryAngleSpinBox.value = 12.5
+    settle()
+    assert ui.primaryAngleSpinBox.value == -30
+    ui.placeButton.click()
+    settle()
+    pose = xray_node.pose_of(case.xray)
+    assert np.allclose(positioner_angles(pose), (-30, 12.5, 0), atol=1e-6)
+    bounds = np.zeros(6)
+    case.ct.GetRASBounds(bounds)
+    in_camera = np.linalg.inv(pose) @ [*bounds.reshape(3, 2).mean(axis=1), 1]
+    assert np.allclose(in_camera[:3], (0, 0, 0.75 * case.camera.source_to_detector_mm), atol=1e-3)
+    ui.primaryAngleSpinBox.value = ui.primaryAngleSpinBox.minimum  # not known
+    settle()
+    assert xray_node.angles_of(case.xray) is None
+    assert ui.secondaryAngleSpinBox.value == ui.secondaryAngleSpinBox.minimum
