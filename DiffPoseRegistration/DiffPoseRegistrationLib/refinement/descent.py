@@ -61,11 +61,10 @@ class Descent:
         isocentre: np.ndarray,
         prior: PosePrior | None,
         on_step: OnStep | None,
-        clutter: list[np.ndarray] | None = None,
     ) -> None:
         self.renderer, self.views, self.isocentre = renderer, views, isocentre
         self.prior, self.on_step = prior, on_step
-        self.clutter = clutter
+        self._clutter: list[np.ndarray] | None = None
         self._stage: Stage | None = None  # the one of the last objective
         self.seconds: dict[str, float] = {}
         self.trajectory: list[dict] = []
@@ -74,7 +73,7 @@ class Descent:
         self, starts: np.ndarray, schedule: Schedule, settings: SearchSettings, hypotheses: np.ndarray
     ) -> Found:
         """The best pose that a whole schedule finds from ``starts`` [n, 4, 4]."""
-        self.clutter, self._stage = None, None
+        self._clutter, self._stage = None, None
         self._alternatives: tuple[Alternative, ...] = ()
         self._begin(starts)
         if schedule.screened:
@@ -106,13 +105,15 @@ class Descent:
 
     def objective_at(self, stage: Stage, poses: np.ndarray) -> StageObjective:
         distance = float(np.linalg.norm(poses[0, :3, 3] - self.isocentre))
-        return StageObjective(self.renderer, self.views, stage, self.isocentre, distance, self.clutter, self.prior)
+        return StageObjective(self.renderer, self.views, stage, self.isocentre, distance, self._clutter, self.prior)
 
     def weigh_down_clutter(self, poses: np.ndarray, stage: Stage) -> None:
         """From now on, what none of ``poses`` explains at the scale of ``stage`` counts for less."""
-        self.clutter, self._stage = None, None
+        self._clutter, self._stage = None, None
         at_stage = self.objective_at(stage, poses)
-        self.clutter = [clutter_weights(level, at_stage.render(n, poses)[0]) for n, level in enumerate(at_stage.levels)]
+        self._clutter = [
+            clutter_weights(level, at_stage.render(n, poses)[0]) for n, level in enumerate(at_stage.levels)
+        ]
 
     def _begin(self, starts: np.ndarray, candidates: np.ndarray | None = None) -> np.ndarray:
         """The poses to descend from: ``candidates`` of a search before, which are nobody's start, and ``starts``."""

@@ -22,7 +22,7 @@ from .levenberg_marquardt import LEVER_ARM_MM, minimise
 from .optimiser import OnStep
 from .schedule import IntrinsicsTolerance, Schedule
 from .uncertainty import CALIBRATION, sandwich_covariance
-from .views import PosePrior, StageObjective, View
+from .views import PosePrior, StageObjective
 
 PARAMETERS = ("principal_point_column_px", "principal_point_row_px", "source_to_detector_mm")
 _DAMPING = 1e-4  # the valley of depth and source distance is long and narrow
@@ -43,12 +43,12 @@ class RefinedIntrinsics:
 
 @dataclass(frozen=True)
 class IntrinsicsFit:
-    """Pose [4, 4] of the first view, the views with their refined cameras, what was found of these, and the covariance
-    [6, 6] of the pose's twist, to which the doubt about the cameras has been added."""
+    """Pose [4, 4] of the first view, what was found of the views' cameras, the last stage's objective with these
+    cameras, and the covariance [6, 6] of the pose's twist, to which the doubt about the cameras has been added."""
 
     pose: np.ndarray
-    views: list[View]
-    refined: list[RefinedIntrinsics]
+    refined: tuple[RefinedIntrinsics, ...]
+    objective: StageObjective
     covariance: np.ndarray
 
 
@@ -80,9 +80,9 @@ def fit_intrinsics(
         state = found.poses[0]
     covariance = objective.covariance(state)
     deviations = objective.spread(np.sqrt(np.maximum(np.diag(covariance)[6:], 0.0)))
-    refined = [RefinedIntrinsics(offsets.copy(), sigma) for offsets, sigma in zip(state[:3, 4:].T, deviations)]
+    refined = tuple(RefinedIntrinsics(offset.copy(), sigma) for offset, sigma in zip(state[:3, 4:].T, deviations))
     views = [v.with_camera(one.applied_to(v.xray.camera)) for v, one in zip(descent.views, refined)]
-    return IntrinsicsFit(state[:, :4], views, refined, covariance[:6, :6])
+    return IntrinsicsFit(state[:, :4], refined, base.with_views(views), covariance[:6, :6])
 
 
 class IntrinsicsObjective(StageObjective):
@@ -94,7 +94,7 @@ class IntrinsicsObjective(StageObjective):
     """
 
     def __init__(self, base: StageObjective, tolerance: IntrinsicsTolerance, state: np.ndarray) -> None:
-        self.__dict__.update(vars(base))
+        self.__dict__.update(vars(base))  # its images and measures, as they are
         limits = np.array([tolerance.principal_point_px] * 2 + [tolerance.source_to_detector_mm])
         self._limits, self._free = limits, np.flatnonzero(limits > 0)
         self._pose_prior, self.prior = base.prior, None
@@ -107,7 +107,7 @@ class IntrinsicsObjective(StageObjective):
         unit = CALIBRATION**2 * float(np.trace(np.linalg.lstsq(here.normal[:6, :6], here.scatter[:6, :6])[0])) / 6
         self._unit = unit
         self._precision[6:] = np.tile(unit * (2 / limits[self._free]) ** 2, len(self.views))
-        self.prior = self._with_prior
+        self.prior = self._priors
 
     @property
     def scale(self) -> np.ndarray:
@@ -168,7 +168,8 @@ class IntrinsicsObjective(StageObjective):
         whole, level = self.views[view].xray.camera.pixel_spacing_mm, self.levels[view].camera.pixel_spacing_mm
         return np.array([whole[1] / level[1], whole[0] / level[0], 1.0])
 
-    def _with_prior(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _priors(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cost [n], gradient [n, p] and normal matrix [n, p, p] of what is known beside the images."""
         count, size = len(states), len(self._precision)
         offsets = np.concatenate([states[:, :3, 4 + n][:, self._free] for n in range(len(self.views))], axis=1)
         cost = 0.5 * (self._precision[6:] * offsets**2).sum(axis=1)

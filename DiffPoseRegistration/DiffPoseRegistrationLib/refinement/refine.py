@@ -107,31 +107,16 @@ def refine(
         prior = PosePrior(places, isocentre, settings.half_range, schedule.prior_weight)
     renders_before = renderer.renders
     descent = Descent(renderer, views, isocentre, prior, on_step)
-    starts = starts_of(hypotheses, isocentre, settings)
     deadline = Deadline(seconds)
-
-    def one_pass(starts: np.ndarray, settings: SearchSettings) -> tuple[Found, bool]:
-        try:
-            with renderer.checking(deadline.check):
-                return descent.from_starts(starts, schedule, settings, places), True
-        except TimeUp:
-            return descent.so_far(), False
-
-    found, finished = one_pass(starts, settings)
-    judgement = judge(descent.objective_at_last(schedule, found.pose[None]), found.pose)
-    if finished and judgement.similarity < schedule.search_wider_below and settings.rotation_deg > 0:
-        # The images do not agree: nothing is lost by looking at many more poses, further away.
-        wider = settings.wider()
-        around = random_starts(places, isocentre, wider, WIDER_STARTS)
-        again, finished = one_pass(np.concatenate([starts, around]), wider)
-        found, judgement = _better(found, again, descent, schedule)
+    starts = starts_of(hypotheses, isocentre, settings)
+    found, judgement, finished = _searched(descent, starts, places, schedule, settings, deadline)
     if not np.isfinite(judgement.similarity):
         raise InputError(
             f"{views[0].xray.name}: the CT does not project into the image from the starting pose; check the pose "
             "and the X-ray's geometry."
         )
     pose, refined = found.pose, ()
-    last = descent.objective_at_last(schedule, pose[None])
+    objective = descent.objective_at_last(schedule, pose[None])
     if settings.intrinsics and finished:
         try:
             with renderer.checking(deadline.check):
@@ -139,11 +124,8 @@ def refine(
         except TimeUp:
             finished = False
         else:
-            pose, refined = fit.pose, tuple(fit.refined)
-            last = Descent(renderer, fit.views, isocentre, prior, None, descent.clutter).objective_at_last(
-                schedule, pose[None]
-            )
-            judgement = replace(judge(last, pose), covariance=fit.covariance)
+            pose, refined, objective = fit.pose, fit.refined, fit.objective
+            judgement = replace(judge(objective, pose), covariance=fit.covariance)
     return Refinement(
         pose=pose,
         intrinsics=refined,
@@ -151,7 +133,7 @@ def refine(
         covariance=judgement.covariance,
         similarity=judgement.similarity,
         view_similarities=judgement.view_similarities,
-        poses_by_view=_by_view(last, pose, isocentre),
+        poses_by_view=_by_view(objective, pose, isocentre),
         agreement=found.agreement,
         starts=found.starts,
         alternatives=found.alternatives,
@@ -160,6 +142,35 @@ def refine(
         seconds=descent.seconds,
         trajectory=descent.trajectory,
     )
+
+
+def _searched(
+    descent: Descent,
+    starts: np.ndarray,
+    places: np.ndarray,
+    schedule: Schedule,
+    settings: SearchSettings,
+    deadline: Deadline,
+) -> tuple[Found, Judgement, bool]:
+    """What a pass from ``starts`` finds, or a second and wider one if the images then do not agree; and whether the
+    time sufficed."""
+
+    def one_pass(starts: np.ndarray, settings: SearchSettings) -> tuple[Found, bool]:
+        try:
+            with descent.renderer.checking(deadline.check):
+                return descent.from_starts(starts, schedule, settings, places), True
+        except TimeUp:
+            return descent.so_far(), False
+
+    found, finished = one_pass(starts, settings)
+    judgement = judge(descent.objective_at_last(schedule, found.pose[None]), found.pose)
+    if finished and judgement.similarity < schedule.search_wider_below and settings.rotation_deg > 0:
+        # Nothing is lost by looking at many more poses, further away.
+        wider = settings.wider()
+        around = random_starts(places, descent.isocentre, wider, WIDER_STARTS)
+        again, finished = one_pass(np.concatenate([starts, around]), wider)
+        found, judgement = _better(found, again, descent, schedule)
+    return found, judgement, finished
 
 
 def _by_view(objective: StageObjective, pose: np.ndarray, isocentre: np.ndarray) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ cameras alike, so gradients and normal matrices of the views simply add up.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -50,13 +51,9 @@ class View:
 
     def with_camera(self, camera: Camera) -> View:
         """The same X-ray with another camera of the same size."""
-        levels = {
-            side: replace(level, camera=camera.resampled(level.camera.rows, level.camera.columns))
-            for side, level in self._levels.items()
-        }
         xray = self.xray
         other = XRay(xray.attenuation, camera, xray.mask, xray.name, xray.provenance, xray.warnings)
-        return View(other, self.from_first, levels)
+        return View(other, self.from_first)
 
     def cropped(self, renderer: Renderer, poses: np.ndarray, margin_mm: float) -> View:
         """This view cut to where the CT projects from ``poses`` [n, 4, 4] of the first view."""
@@ -128,6 +125,16 @@ class StageObjective:
                 )
             )
             self.grid_levels.append(renderer.level_for(level.camera, distance_mm))
+
+    def with_views(self, views: list[View]) -> StageObjective:
+        """The same stage for the same X-rays with other cameras."""
+        other = copy.copy(self)
+        other.views = views
+        other.levels = [
+            replace(level, camera=view.xray.camera.resampled(level.camera.rows, level.camera.columns))
+            for view, level in zip(views, self.levels)
+        ]
+        return other
 
     def __call__(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cost [n], gradient [n, 6] and Gauss-Newton matrix [n, 6, 6]: means over the views, plus the prior."""
