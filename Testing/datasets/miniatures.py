@@ -120,9 +120,9 @@ class DeepFluoroPlan:
     whether the picture was stored upside down."""
 
     frames: dict[str, dict[str, tuple[tuple[float, float, float], tuple[float, float, float], bool]]]
-    rows: int = 224
-    columns: int = 232
-    spacing_mm: float = 2.4
+    rows: int = 204
+    columns: int = 212
+    spacing_mm: float = 2.8
     distance_mm: float = 1020.0
     source_to_isocentre_mm: float = 700.0
 
@@ -261,7 +261,8 @@ def write_ljubljana(path: Path, plan: LjubljanaPlan) -> dict[str, np.ndarray]:
                     mu, world_to_index, motion, intrinsic, plan.rows, plan.columns, plan.distance_mm
                 )
                 projection = subject.create_group(f"proj-{view}")
-                projection["pixels"] = (0.8 - 0.6 * integrals / integrals.max()).astype("f4")
+                noise = np.random.default_rng(number).normal(0, 0.004, integrals.shape)
+                projection["pixels"] = (0.8 - 0.6 * integrals / integrals.max() + noise).astype("f4")
                 projection["intrinsic"] = intrinsic.astype("f4")
                 projection["extrinsic"] = np.linalg.inv(motion).astype("f4")
                 projection["row-spacing"] = projection["col-spacing"] = np.float32(plan.spacing_mm)

@@ -82,9 +82,9 @@ def test_a_picture_of_another_size_is_told_when_it_is_read(deepfluoro, tmp_path)
     place = "17-1882/projections/000/image/pixels"
     path = _edited(deepfluoro, tmp_path / "wrong.h5", _replaced(place, np.ones((200, 200))))
     dataset = read_deepfluoro(path)
-    with pytest.raises(InputError, match=r"is 200 x 200 pixels where /proj-params says 224 x 232"):
+    with pytest.raises(InputError, match=r"is 200 x 200 pixels where /proj-params says 204 x 212"):
         dataset.subjects[0].frames[0].read()
-    assert dataset.subjects[0].frames[1].read().attenuation.shape == (124, 132)
+    assert dataset.subjects[0].frames[1].read().attenuation.shape == (104, 112)
 
 
 def test_ljubljana_with_something_wrong(ljubljana, tmp_path):

@@ -37,6 +37,21 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     arguments.add_xray(parser, required=False, help="an X-ray of the machine, for its geometry")
     arguments.add_xray_reading(parser)
     arguments.add_centre_pose(parser)
+    add_pose_ranges(parser)
+    parser.add_argument(
+        "--minutes", type=float, default=DEFAULT_MINUTES, metavar="M", help=f"time (default {DEFAULT_MINUTES:g})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the training (default 0)")
+    parser.add_argument("--preview", metavar="PNG", help="also write a page of simulated X-rays from the range")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="instead of --minutes: exactly so many steps, repeatable to the bit"
+    )
+    arguments.add_device(parser)
+    add_job(parser)
+    parser.set_defaults(run=run)
+
+
+def add_pose_ranges(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how far X-rays may be from there (half ranges)")
     group.add_argument(
         "--rotation",
@@ -54,17 +69,6 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         metavar="MM",
         help="across, along the beam, up-down (default {:g} {:g} {:g})".format(*DEFAULT_TRANSLATION_MM),
     )
-    parser.add_argument(
-        "--minutes", type=float, default=DEFAULT_MINUTES, metavar="M", help=f"time (default {DEFAULT_MINUTES:g})"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the training (default 0)")
-    parser.add_argument("--preview", metavar="PNG", help="also write a page of simulated X-rays from the range")
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="instead of --minutes: exactly so many steps, repeatable to the bit"
-    )
-    arguments.add_device(parser)
-    add_job(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:

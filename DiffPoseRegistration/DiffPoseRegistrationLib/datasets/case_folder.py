@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,10 @@ from ..errors import InputError
 from ..geometry.camera import Camera
 from ..imaging.calibration import read_placement
 from ..imaging.camera_file import read_camera, read_entry, read_views
+from ..imaging.ct_reader import read_ct
 from ..imaging.pose_file import Truth, read_truth
+from ..imaging.xray_reader import read_xray
+from .dataset import Dataset, Frame, Prior, Subject
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,80 @@ def exposures_of(cases: Sequence[Case], together: bool) -> list[Exposure]:
     for case in cases:
         exposures.setdefault(case.folder if together else case.name, []).append(case)
     return [Exposure(name, tuple(of_one)) for name, of_one in exposures.items()]
+
+
+def by_ct(
+    ct_path: Path, exposures: Sequence[Exposure], say: Callable[[str], None]
+) -> list[tuple[Path, list[Exposure]]]:
+    """CT files with their exposures, in order of first appearance.
+
+    ``ct_path`` is a CT (a file or a DICOM folder), or a folder of CT files of which each exposure takes the one that it
+    names; exposures of other CTs are left out, and ``say`` tells so. Raises InputError if none is left.
+    """
+    named = list(dict.fromkeys(exposure.ct_name for exposure in exposures))
+    is_collection = ct_path.is_dir() and any((ct_path / name).exists() for name in named)
+    groups = []
+    for name in named:
+        theirs = [exposure for exposure in exposures if exposure.ct_name == name]
+        path = ct_path / name if is_collection else ct_path
+        if (is_collection and not path.exists()) or (not is_collection and name != ct_path.name):
+            say(f"Left out {len(theirs)} case(s) of {name}: --ct is {ct_path.name}.")
+            continue
+        groups.append((path, theirs))
+    if not groups:
+        raise InputError(
+            f"None of the cases belongs to {ct_path}; they name {', '.join(named) or 'no CT'}, so give that file, or "
+            "the folder that holds it, as --ct."
+        )
+    return groups
+
+
+def read_case_folders(
+    ct_path: Path | str,
+    folders: Iterable[Path | str],
+    *,
+    prior: Prior | None = None,
+    xray_options: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Dataset:
+    """One's own X-rays as a data set: a subject for each CT. X-rays of one camera share a view, hence a prepared model.
+
+    Parameters
+    ----------
+    ct_path
+        As of :func:`by_ct`.
+    folders
+        Folders of cases, see :func:`find_cases`, or folders that hold such folders.
+    prior
+        Where the C-arm may stand in all of them.
+    xray_options
+        ``frame``, ``intensity``, ``polarity`` of ``read_xray``.
+
+    Raises
+    ------
+    InputError
+        If there are no cases, or no CT of theirs.
+    """
+    found = [case for folder in map(Path, folders) for case in _below(folder)]
+    subjects, cameras = [], []
+    for path, exposures in by_ct(Path(ct_path), exposures_of(find_cases(found), together=False), say):
+        frames = []
+        for case in (exposure.cases[0] for exposure in exposures):
+            if case.camera not in cameras:
+                cameras.append(case.camera)
+            view = f"camera {cameras.index(case.camera) + 1}"
+            read = partial(read_xray, case.image, camera=case.camera, **(xray_options or {}))
+            frames.append(Frame(case.name, view, case.camera, case.truth, read))
+        subjects.append(Subject(exposures[0].ct_name, tuple(frames), partial(read_ct, path)))
+    views = [f"camera {n + 1}" for n in range(len(cameras))]
+    priors = {} if prior is None else dict.fromkeys(views, prior)
+    return Dataset(
+        "Own cases", tuple(subjects), ("Cases of one's own, with the poses that their files state.",), priors
+    )
+
+
+def _below(folder: Path) -> list[Path]:
+    """The folder itself if it is a case or nothing else, else the cases directly in it."""
+    if (folder / "truth.json").is_file() or not folder.is_dir():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/truth.json")) or [folder]

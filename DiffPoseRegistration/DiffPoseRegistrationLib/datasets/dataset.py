@@ -81,6 +81,8 @@ class Dataset:
         to test what was tuned on others.
     facts
         Sentences for the report: source, licence, what the ground truth is, what the reader did.
+    options
+        What the reader was asked for that changes a registration's numbers.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Dataset:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, split: str | None = None, names: tuple[str, ...] = ()) -> tuple[Subject, ...]:
         """The subjects of a split, or those named (all without either).

@@ -111,6 +111,7 @@ def read_deepfluoro(path: str | Path, *, structures: str = "without-femurs", exc
         excluded=excluded,
         # FleXray's 213 frames of two held-out specimens, the other four for whoever tunes.
         splits={"held-out": SPECIMENS[:2], "development": SPECIMENS[2:]},
+        options={"structures": structures},
     )
 
 

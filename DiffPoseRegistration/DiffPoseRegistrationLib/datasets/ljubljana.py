@@ -48,6 +48,7 @@ _FACTS = (
     "evaluation on clinical images, IEEE TMI 32(8), 1550-1563, 2013. Licence CC BY-NC-ND 4.0.",
     "Ten patients, a frontal and a lateral subtraction angiogram each; the ground truth comes from fiducials.",
     "Landmarks lie along the vessels; the 3D angiogram stands for the CT, its values below 1000 taken for background.",
+    "Verdicts are made for X-rays of a body: subtraction angiograms resemble the simulated ones in their vessels only.",
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..datasets.case_folder import Exposure, exposures_of, find_cases
+from ..datasets.case_folder import Exposure, by_ct, exposures_of, find_cases
 from ..errors import Cancelled, InputError
 from ..geometry.camera import Camera
 from ..geometry.pose_range import perturbed
@@ -104,7 +104,7 @@ def evaluate(
     cases = find_cases(case_folders, camera)
     if viewed_from:
         cases = [replace(case, camera=replace(case.camera, viewed_from=viewed_from)) for case in cases]
-    groups = _by_ct(Path(ct_path), exposures_of(cases, together), say)
+    groups = by_ct(Path(ct_path), exposures_of(cases, together), say)
     from .register import register, renderer_for
 
     per_exposure = starts if perturb else 1
@@ -166,28 +166,6 @@ def _views(exposure: Exposure, options: dict[str, Any]) -> list[View] | InputErr
     if any(place is None for place in places):
         places = [case.truth.camera_to_world for case in exposure.cases]
     return View.calibrated(xrays, places)
-
-
-def _by_ct(
-    ct_path: Path, exposures: Sequence[Exposure], say: Callable[[str], None]
-) -> list[tuple[Path, list[Exposure]]]:
-    """CT files with their exposures, in order of first appearance."""
-    named = list(dict.fromkeys(exposure.ct_name for exposure in exposures))
-    is_collection = ct_path.is_dir() and any((ct_path / name).exists() for name in named)
-    groups = []
-    for name in named:
-        theirs = [exposure for exposure in exposures if exposure.ct_name == name]
-        path = ct_path / name if is_collection else ct_path
-        if (is_collection and not path.exists()) or (not is_collection and name != ct_path.name):
-            say(f"Left out {len(theirs)} case(s) of {name}: --ct is {ct_path.name}.")
-            continue
-        groups.append((path, theirs))
-    if not groups:
-        raise InputError(
-            f"None of the cases belongs to {ct_path}; they name {', '.join(named) or 'no CT'}, so give that file, or "
-            "the folder that holds it, as --ct."
-        )
-    return groups
 
 
 def _model_for(ct: CTVolume, models: Sequence[PreparedModel]) -> PreparedModel:
