@@ -41,46 +41,16 @@ def mirror_gap(
     schedule = settings.schedule or WHOLE_BODY
     coarse = replace(schedule, refinement=schedule.refinement[:1], search_wider_below=-1.0)
     starts = np.stack([mirrored_pose(found.pose, renderer.isocentre), found.initial_pose])
-    settings = replace(
-        settings,
-        rotation_deg=0.0,
-        twins=False,
-        grid=None,
-        intrinsics=IntrinsicsTolerance(),
-        schedule=coarse,
-    )
-    others = [_mirrored(view) for view in views]
+    settings = replace(settings, rotation_deg=0.0, twins=False, grid=None, schedule=coarse)
     try:
-        other = refine(renderer, others, starts, settings, seconds=seconds)
+        other = refine(renderer, [_mirrored(view) for view in views], starts, settings, seconds=seconds)
     except InputError:
         return float("inf")
     if not other.finished:
         return None
-    mirrored, plain = _costs(renderer, coarse.refinement[0], [(others, other.pose), (views, found.pose)])
-    return mirrored / max(plain, 1e-9) - 1
-
-
-def _costs(renderer: Renderer, stage: Stage, readings: Sequence[tuple[Sequence[View], np.ndarray]]) -> list[float]:
-    """1 - NCC of each reading of the same images (views, pose [4, 4]), with less weight on what neither explains."""
-    clutter = None
-    for _ in range(2):
-        objectives = [
-            StageObjective(
-                renderer,
-                list(views),
-                stage,
-                renderer.isocentre,
-                float(np.linalg.norm(pose[:3, 3] - renderer.isocentre)),
-                clutter,
-            )
-            for views, pose in readings
-        ]
-        poses = [pose[None] for _, pose in readings]
-        levels = objectives[0].levels
-        drrs = [[o.render(n, pose)[0][0] for o, pose in zip(objectives, poses)] for n in range(len(levels))]
-        clutter = [clutter_weights(level, np.stack(of_view)) for level, of_view in zip(levels, drrs)]
-    judgements = [judge(objective, pose[0]) for objective, pose in zip(objectives, poses)]
-    return [1 - judgement.similarity for judgement in judgements]
+    at_the_pose = Schedule(search=(replace(coarse.refinement[0], iterations=1),), refinement=())
+    same_scale = refine(renderer, views, found.pose, replace(settings, schedule=at_the_pose))
+    return (1 - other.similarity) / max(1 - same_scale.similarity, 1e-9) - 1
 
 
 def mirrored_pose(pose: np.ndarray, isocentre: np.ndarray) -> np.ndarray:
