@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
+from ..rendering.launching import launching
 from .filters import filtered
 from .scores import Scores, block_scores
 
@@ -48,26 +49,32 @@ def sliding_windows(image: np.ndarray, pixel_weight: np.ndarray, side: int, stri
     """
     rows, columns = image.shape
     side_r, side_c = min(side, rows), min(side, columns)
-    tops = sorted({*range(0, rows - side_r + 1, stride), rows - side_r})
-    lefts = sorted({*range(0, columns - side_c + 1, stride), columns - side_c})
-    bounds, deviation = [], []
-    for top in tops:
-        for left in lefts:
-            w = pixel_weight[top : top + side_r, left : left + side_c]
-            x = image[top : top + side_r, left : left + side_c]
-            total = float(w.sum())
-            if total < 0.5 * w.size:
-                continue
-            mean = float((w * x).sum()) / total
-            bounds.append((top, left, top + side_r, left + side_c))
-            deviation.append(math.sqrt(float((w * (x - mean) ** 2).sum()) / total))
-    weight = np.array(deviation)
+    tops = np.array(sorted({*range(0, rows - side_r + 1, stride), rows - side_r}))
+    lefts = np.array(sorted({*range(0, columns - side_c + 1, stride), columns - side_c}))
+    w = np.asarray(pixel_weight, dtype=np.float64)
+    x = np.asarray(image, dtype=np.float64)
+    x = x - (w * x).sum() / max(w.sum(), 1e-12)  # small sums lose less
+
+    def window_sums(values: np.ndarray) -> np.ndarray:
+        """Over the windows at ``tops`` and ``lefts``, from the sums over everything above and left of a corner."""
+        corner = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        from_top = corner[tops + side_r] - corner[tops]
+        return from_top[:, lefts + side_c] - from_top[:, lefts]
+
+    total, first, second = (window_sums(values) for values in (w, w * x, w * x * x))
+    seen = total >= 0.5 * side_r * side_c
+    mean = first[seen] / total[seen]
+    weight = np.sqrt(np.maximum(second[seen] / total[seen] - mean**2, 0))
+    top, left = (at[seen] for at in np.meshgrid(tops, lefts, indexing="ij"))
+    bounds = np.stack([top, left, top + side_r, left + side_c], axis=1).astype(np.int32)
     if weight.size:
         weight = np.minimum(weight, np.median(weight))
-    keep = weight > 0
-    bounds_array = np.array(bounds, np.int32).reshape(-1, 4)[keep]
-    weight = weight[keep]
-    return Windows(bounds_array, weight / max(weight.sum(), 1e-12))
+    # Of windows of one grey value, rounding leaves a little.
+    keep = weight > 1e-6 * np.abs(x).max(initial=0)
+    return Windows(bounds[keep], weight[keep] / max(weight[keep].sum(), 1e-12))
+
+
+_NS_A_PIXEL_AND_PARAMETER = 2.0  # of a window, on one core
 
 
 @njit(parallel=True, fastmath=True, error_model="numpy", boundscheck=False, cache=True)
@@ -133,7 +140,9 @@ def window_terms(
     """
     n, w, p = drr.shape[0], bounds.shape[0], jacobian.shape[-1]
     ncc, gradient, normal = np.zeros((n, w)), np.zeros((n, w, p)), np.zeros((n, w, p, p))
-    _window_sums(xray, pixel_weight, drr, jacobian, bounds, tuple(range(p)), ncc, gradient, normal)
+    pixels = int(((bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])).sum())
+    with launching(n * pixels * p * _NS_A_PIXEL_AND_PARAMETER):
+        _window_sums(xray, pixel_weight, drr, jacobian, bounds, tuple(range(p)), ncc, gradient, normal)
     return ncc, gradient, normal
 
 

@@ -27,8 +27,12 @@ CALIBRATION = 1.7  # k: median of true over predicted error on the calibration t
 
 def score_scatter(centres: np.ndarray, scores: np.ndarray, length_px: float) -> np.ndarray:
     """B [p, p] from the scores [n, p] of pieces of image at ``centres`` [n, 2] (row, column), h = ``length_px``."""
-    apart = np.square(centres[:, None] - centres).sum(axis=-1)
-    return scores.T @ np.exp(-apart / (2 * length_px**2)) @ scores
+    # The pieces lie on a grid, of which some may be missing, and the weight is one of rows times one of columns.
+    (rows, row), (columns, column) = (np.unique(along, return_inverse=True) for along in centres.T)
+    grid = np.zeros((len(rows), len(columns), scores.shape[1]))
+    np.add.at(grid, (row, column), scores)
+    by_row, by_column = (np.exp(-np.square(at[:, None] - at) / (2 * length_px**2)) for at in (rows, columns))
+    return np.einsum("rcp,rs,scq->pq", grid, by_row, np.einsum("cd,sdq->scq", by_column, grid), optimize=True)
 
 
 def sandwich_covariance(normal: np.ndarray, scatter: np.ndarray, noise: float) -> np.ndarray:

@@ -6,6 +6,7 @@
 ``single_ray``  one ray: Joseph's method, the trilinear march, and the derivatives (numba)
 ``ray_lanes``   Joseph's method for sixteen neighbouring rays at once, where the processor can gather
 ``march_cpu``   the compiled loops over pixels
+``launching``   parallel loops one at a time, small ones on one thread
 ``march_cuda``  single rays compiled for NVIDIA GPUs
 ``siddon``      exact integrals of uniform voxels
 ``reference``   the readable torch renderer that the compiled ones are held against

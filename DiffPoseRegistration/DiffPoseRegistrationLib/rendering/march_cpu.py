@@ -8,20 +8,19 @@ axes in it, or along the rows of the volume), and the trilinear march, goes ray 
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
+from .launching import launching
 from .ray_lanes import GATHERS, LANES, bilinear_lanes
 from .rays import RayBundle
 from .single_ray import JOSEPH, clip, planes, ray, to_twist
 
 _TILE = 8  # bundles side by side, which read neighbouring voxels: what a tile reads stays in the nearer caches
 
-# numba's simplest threading layer ends the process when two threads launch a parallel loop at once.
-launching = threading.Lock()
+_NS_A_PLANE = 1.2  # of a ray, on one core
 
 _function = njit(fastmath=True, error_model="numpy", boundscheck=False)
 _parallel = njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", boundscheck=False, cache=True)
@@ -208,9 +207,10 @@ def march_images(
     image = np.empty((count, *shape) if pixels is None else (count, len(pixels)), np.float32)
     jacobian = None if isocentre is None else np.empty((*image.shape, 6), np.float32)
     centre = np.zeros(3) if isocentre is None else np.array(isocentre, dtype=np.float64)
-    with launching:
+    work_ns = image.size * _NS_A_PLANE * max(grid[1][2:])
+    with launching(work_ns) as threads:
         if pixels is None:
-            _images(grid, tuple(rays), method, float(step_mm), centre, get_num_threads(), image, jacobian)
+            _images(grid, tuple(rays), method, float(step_mm), centre, threads, image, jacobian)
         else:
             pixels = np.ascontiguousarray(pixels, dtype=np.float64)
             _pixels(grid, tuple(rays), pixels, method, float(step_mm), centre, image, jacobian)

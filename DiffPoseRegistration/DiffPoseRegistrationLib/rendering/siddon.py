@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from .march_cpu import launching
+from .launching import launching
 from .rays import RayBundle
 
 
@@ -105,6 +105,6 @@ def trace_images(grid: tuple[Any, ...], rays: RayBundle, shape: tuple[int, int])
     """Line integrals [n, rows, columns], float32, of uniform voxels; ``grid`` is an ``AttenuationGrid``'s
     ``for_kernels``."""
     image = np.empty((rays.origin.shape[0], *shape), np.float32)
-    with launching:
+    with launching():
         _images(grid, tuple(rays), image)
     return image

@@ -14,7 +14,7 @@ from ..geometry.camera import Camera
 from ..imaging.attenuation import AttenuationRule
 from ..imaging.values import CTVolume
 from .grid import AttenuationGrid
-from .march_cpu import launching
+from .launching import launching
 from .rays import ray_bundle
 from .single_ray import clip, trilinear
 
@@ -92,7 +92,7 @@ class StructureRenderer:
         """Line integrals [structures, rows, columns], float32, at one pose [4, 4]."""
         rays = ray_bundle(camera, np.asarray(pose)[None], self._grid.ras_to_grid)
         images = np.zeros((self._count, camera.rows, camera.columns), np.float32)
-        with launching:
+        with launching():
             _images(self._grid.for_kernels, self._channels, tuple(rays), self._step_mm, images)
         return images
 
