@@ -1,7 +1,5 @@
 """The generated CT: Hounsfield units, anatomy where its landmarks say, unlike sides."""
 
-import time
-
 import numpy as np
 import pytest
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct, phantom_landmarks
@@ -12,10 +10,8 @@ def ct():
     return phantom_ct()
 
 
-def test_is_a_ct_in_hounsfield_units_made_quickly():
-    started = time.perf_counter()
+def test_is_a_ct_in_hounsfield_units():
     ct = phantom_ct(seed=1)
-    assert time.perf_counter() - started < 10  # 0.6 s alone; the machine may be busy
     assert ct.size_ijk == (160, 120, 160)
     np.testing.assert_allclose(ct.spacing_mm, 2.0)
     assert ct.hounsfield.min() == -1000

@@ -1,5 +1,6 @@
 """X-ray files: geometry and pixels against pydicom and SimpleITK, and every kind of unfit file."""
 
+import io
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.imaging.camera_file import read_camera
 from DiffPoseRegistrationLib.imaging.xray_reader import read_xray
+from pydicom.sequence import Sequence
 from pydicom.uid import (
     CTImageStorage,
     ImplicitVRLittleEndian,
@@ -205,6 +207,112 @@ def test_lossless_jpeg_through_gdcm(tmp_path, radiation, photometric, rescale):
         np.testing.assert_allclose(found.attenuation, plain.attenuation, atol=1e-6)
 
 
+# -- grey values -------------------------------------------------------------------------------------
+
+
+def _modality_lut(first: int, values: np.ndarray) -> Sequence:
+    table = pydicom.Dataset()
+    table.add_new("LUTDescriptor", "US", [len(values), first, 16])
+    table.add_new("LUTData", "US", [int(value) for value in values])
+    table.ModalityLUTType = "US"
+    return Sequence([table])
+
+
+def test_modality_lut(tmp_path, radiation):
+    """Against pydicom's own application of the table; a falling table turns what large values mean."""
+    stored = (radiation // 64).astype(np.uint16)
+    rising = np.round(50 * np.sqrt(np.arange(1, 1025))).astype(np.uint16)
+    for table, sign in ((rising, 1), (rising[::-1], -1)):
+        tags = {**GEOMETRY, "PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": sign}
+        path = write_xray(tmp_path / "x.dcm", stored, ModalityLUTSequence=_modality_lut(3, table), **tags)
+        expected = pydicom.pixels.apply_modality_lut(stored, pydicom.dcmread(path)).astype(float)
+        assert np.ptp(expected) > 100
+        xray = read_xray(path, intensity="transmission", polarity="bright-is-air")
+        assert correlation(xray.attenuation, -np.log(expected)) > 1 - 1e-9
+        found = read_xray(path)  # large stored values: more radiation by a rising table, less by a falling one
+        assert "air is bright" in found.provenance["intensity"]
+        np.testing.assert_array_equal(found.attenuation, xray.attenuation)
+    log = {**tags, "PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": 1}
+    path = write_xray(tmp_path / "x.dcm", stored, ModalityLUTSequence=_modality_lut(3, rising), **log)
+    assert correlation(read_xray(path).attenuation, -stored.astype(float)) > 1 - 1e-9  # the logarithm itself is wanted
+    broken = _modality_lut(3, rising)
+    broken[0].LUTDescriptor = [7, 0, 16]
+    with pytest.raises(InputError, match="modality LUT"):
+        read_xray(write_xray(tmp_path / "x.dcm", stored, ModalityLUTSequence=broken, **GEOMETRY, **LINEAR))
+
+
+def test_open_field_as_given_or_seen(tmp_path, radiation):
+    path = write_xray(tmp_path / "x.dcm", radiation, **GEOMETRY, **LINEAR)
+    given = read_xray(path, open_field=60000.0)
+    np.testing.assert_allclose(given.attenuation, -np.log(radiation / 60000.0), atol=1e-6)
+    assert "I0 = 60000, as given" in given.provenance["intensity"]
+    seen = read_xray(path)
+    assert np.ptp(seen.attenuation - given.attenuation) < 1e-5  # another offset, nothing else
+    assert "the brightest part" in seen.provenance["intensity"]
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="open field"):
+            read_xray(path, open_field=wrong)
+
+
+def test_colour_of_a_compressed_file_is_its_luminance(tmp_path):
+    """JPEG's own colours (YBR) are no red, green and blue: a red and a blue half differ in luminance as BT.601 says."""
+    from PIL import Image
+
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:, :30], picture[:, 30:] = (200, 30, 30), (30, 30, 200)
+    picture[:10] = np.linspace(0, 255, 60, dtype=np.uint8)[None, :, None]
+    packed = io.BytesIO()
+    Image.fromarray(picture).save(packed, "JPEG", quality=100, subsampling=0)
+    dataset = image_dataset(tmp_path / "x.dcm", np.zeros((40, 60), np.uint16), SecondaryCaptureImageStorage, **GEOMETRY)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration, dataset.PhotometricInterpretation = 3, 0, "YBR_FULL"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = pydicom.encaps.encapsulate([packed.getvalue()])
+    dataset.save_as(tmp_path / "x.dcm")
+    xray = read_xray(tmp_path / "x.dcm", intensity="logarithmic", polarity="bright-is-bone")
+    expected = picture @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(xray.attenuation, expected, atol=3)
+    assert abs(expected[20, 10] - expected[20, 50]) > 20
+
+
+# -- shutters ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tags", "inside"),
+    [
+        (
+            {"ShutterShape": "RECTANGULAR", "ShutterLeftVerticalEdge": 11, "ShutterRightVerticalEdge": 50,
+             "ShutterUpperHorizontalEdge": 6, "ShutterLowerHorizontalEdge": 30},
+            lambda row, column: (column >= 10) & (column < 50) & (row >= 5) & (row < 30),
+        ),
+        (
+            {"CollimatorShape": "CIRCULAR", "CenterOfCircularCollimator": [20, 30], "RadiusOfCircularCollimator": 15},
+            lambda row, column: np.hypot(row - 19, column - 29) <= 15,
+        ),
+        (
+            {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 1, 1, 60, 40, 60]},
+            lambda row, column: column / 59 > row / 39,
+        ),
+        # Edges of another unit or origin leave nothing of the image, and are not believed.
+        (
+            {"CollimatorShape": "RECTANGULAR", "CollimatorLeftVerticalEdge": -184, "CollimatorRightVerticalEdge": 184,
+             "CollimatorUpperHorizontalEdge": 907, "CollimatorLowerHorizontalEdge": 1299},
+            lambda row, column: row >= 0,
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_file_calls_exposed(tmp_path, radiation, tags, inside):
+    found = read_xray(write_xray(tmp_path / "x.dcm", radiation, **GEOMETRY, **LINEAR, **tags))
+    expected = inside(*np.mgrid[:40, :60]) & np.ones((40, 60), bool)
+    wrong = found.mask != expected
+    assert wrong.sum() <= (40 if "POLYGONAL" in tags.values() else 0)  # along the slanting edge
+    assert ("of the file" in found.provenance["mask"]) == (not expected.all())
+
+
+# -- unfit files -------------------------------------------------------------------------------------
+
+
 def _write(path, array, **how):
     sitk.WriteImage(sitk.GetImageFromArray(array, **how), str(path))
     return path
@@ -252,9 +360,9 @@ BAD = {
     "missing": (lambda folder, x: folder / "absent.dcm", "does not exist"),
     "folder": (lambda folder, x: folder, "is a folder"),
     "truncated": (_truncated, "damaged or incomplete"),
-    "header only": (_header_only, "no image"),
+    "header only": (_header_only, "no DICOM image"),
     "undecodable": (_undecodable, "cannot be decoded"),
-    "text": (_text, "no image"),
+    "text": (_text, "no DICOM image"),
     "truncated PNG": (_truncated_png, "cannot be read"),
     "volume": (lambda folder, x: _write(folder / "x.nrrd", np.stack([x, x])), "is a volume"),
     "colour volume": (lambda folder, x: _write(folder / "x.nrrd", np.stack([x] * 3)), "is a volume"),

@@ -74,6 +74,7 @@ def to_attenuation(
     intensity: str = "auto",
     polarity: str = "auto",
     name: str = "X-ray",
+    open_field: float | None = None,
 ) -> Conversion:
     """Attenuation of ``values`` [row, column] (finite numbers, as stored or rescaled, not yet inverted).
 
@@ -85,15 +86,20 @@ def to_attenuation(
         from its kind, else transmission where air is bright.
     polarity
         How the image is *shown*: "bright-is-air", "bright-is-bone", or "auto".
+    open_field
+        I0, what the detector records without a patient, in units of ``values`` (counted from the other end where large
+        values mean little radiation); None: the brightest part of the field.
 
     Raises
     ------
     InputError
-        If a choice is not one of the above.
+        If a choice is not one of the above, or the open field is not above zero.
     """
     for what, given, known in (("intensity", intensity, INTENSITIES), ("polarity", polarity, POLARITIES)):
         if given not in known:
             raise InputError(f"The {what} {given!r} is not known; choose one of {', '.join(known)}.")
+    if open_field is not None and not 0 < open_field < np.inf:
+        raise InputError(f"The open field is {open_field:g}; give the value of a pixel without patient, above 0.")
     values = np.asarray(values, dtype=np.float64)
     bright_is_air, polarity_words, warnings = _polarity(values, meaning, field, intensity, polarity, name)
     large_is_dense = bright_is_air == meaning.inverted_display
@@ -106,18 +112,21 @@ def to_attenuation(
         if large_is_dense:
             top = values.max() if meaning.largest_value is None else max(meaning.largest_value, values.max())
             radiation = top - values
-        attenuation, open_field = _minus_log(radiation, field.mask)
-        words = f"transmission ({intensity_words}), -log(I/I0) with I0 = {open_field:.6g}; {polarity_words}"
+        attenuation, used = _minus_log(radiation, field.mask, open_field)
+        origin = ", the brightest part" if open_field is None else ", as given"
+        words = f"transmission ({intensity_words}), -log(I/I0) with I0 = {used:.6g}{origin}; {polarity_words}"
     return Conversion(attenuation.astype(np.float32), large_is_dense, words, warnings)
 
 
-def _minus_log(radiation: np.ndarray, field: np.ndarray) -> tuple[np.ndarray, float]:
-    """``-log(I / I0)`` and I0, the brightest part of the field (an offset only, if no open field is seen)."""
+def _minus_log(radiation: np.ndarray, field: np.ndarray, open_field: float | None) -> tuple[np.ndarray, float]:
+    """``-log(I / I0)`` and I0, by default the brightest part of the field (an offset only, if no open field is
+    seen)."""
     inside = radiation[field]
     positive = inside[inside > 0]
     if positive.size == 0:
-        return np.zeros_like(radiation), 1.0
-    open_field = max(float(np.percentile(inside, 99.9)), float(positive.min()))
+        return np.zeros_like(radiation), open_field or 1.0
+    if open_field is None:
+        open_field = max(float(np.percentile(inside, 99.9)), float(positive.min()))
     # No radiation at all has no logarithm: such pixels count as half of the least that was measured.
     floor = 0.5 * float(positive.min())
     return -np.log(np.maximum(radiation, floor) / open_field), open_field
