@@ -323,10 +323,11 @@ def test_through_a_launcher_in_between_everything_still_reaches_the_worker(make_
     until(lambda: launcher.state is State.RUNNING, launcher.drain)
     launcher.cancel()
     assert launcher.wait(PATIENCE_S) is State.CANCELLED and not launcher.last_event.forced
-    launcher, job = launch(python=between, warm=warm, grace_s=0.3), make_job(fault="deaf")
+    seen, job = [], make_job(fault="deaf")
+    launcher = launch(python=between, warm=warm, grace_s=0.3, on_event=seen.append)
     launcher.start(job.path)
-    until(lambda: launcher.state is State.RUNNING, launcher.drain)
-    worker = events.read(job.path)[0].pid
+    until(lambda: any(isinstance(event, events.Warned) for event in seen), launcher.drain)  # deaf from here on
+    worker = seen[0].pid
     launcher.cancel()
     assert launcher.wait(PATIENCE_S) is State.CANCELLED and launcher.last_event.forced
     until_gone(worker)
