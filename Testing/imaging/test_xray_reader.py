@@ -11,6 +11,8 @@ from dicom_files import image_dataset, write_xray
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.imaging.camera_file import read_camera
+from DiffPoseRegistrationLib.imaging.dicom_file import DicomFile
+from DiffPoseRegistrationLib.imaging.dicom_pixels import stored_pixels
 from DiffPoseRegistrationLib.imaging.xray_reader import read_xray
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -464,3 +466,19 @@ def test_public_dicom_files(shared, name):
     attenuation = -attenuation if inverted else attenuation
     assert correlation(xray.attenuation[xray.mask], attenuation[xray.mask]) > least
     assert xray.mask.mean() > 0.5
+
+
+@pytest.mark.parametrize("name", [name for name in DICOM if name not in ("CR_mono1_chest_nometa.dcm",)])
+def test_pixels_of_public_files_against_another_decoder(shared, name):
+    """GDCM, called by SimpleITK, decodes by code of its own; it shows MONOCHROME1 inverted."""
+    file = DicomFile(shared / "data" / "dicom" / name)
+    frame = file.frames - 1
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(file.path), imageIO="GDCMImageIO"))[frame].astype(float)
+    if DICOM[name][4]:
+        expected = 2 ** file.dataset.BitsStored - 1 - expected
+    found = stored_pixels(file, frame).astype(float)
+    assert found.shape == expected.shape and np.ptp(found) > 50
+    lossy = file.dataset.file_meta.TransferSyntaxUID in (pydicom.uid.JPEGBaseline8Bit, pydicom.uid.JPEG2000)
+    np.testing.assert_allclose(found, expected, atol=3 if lossy else 0)  # decoders of lossy images round differently
+    if file.frames > 1:
+        assert np.abs(found - stored_pixels(file, 0)).max() > 20  # the control: another frame is another picture
