@@ -15,9 +15,10 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.camera import VIEWED_FROM
 from ..rendering.renderer import Renderer
+from .judgement import judge
 from .refine import Refinement, refine
-from .schedule import WHOLE_BODY, Schedule, SearchSettings
-from .views import View
+from .schedule import WHOLE_BODY, IntrinsicsTolerance, SearchSettings, Stage
+from .views import StageObjective, View, clutter_weights
 
 _LEFT_RIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
 
@@ -41,16 +42,38 @@ def mirror_gap(
     schedule = settings.schedule or WHOLE_BODY
     coarse = replace(schedule, refinement=schedule.refinement[:1], search_wider_below=-1.0)
     starts = np.stack([mirrored_pose(found.pose, renderer.isocentre), found.initial_pose])
-    settings = replace(settings, rotation_deg=0.0, twins=False, grid=None, schedule=coarse)
+    settings = replace(
+        settings,
+        rotation_deg=0.0,
+        twins=False,
+        grid=None,
+        intrinsics=IntrinsicsTolerance(),
+        schedule=coarse,
+    )
+    others = [_mirrored(view) for view in views]
     try:
-        other = refine(renderer, [_mirrored(view) for view in views], starts, settings, seconds=seconds)
+        other = refine(renderer, others, starts, settings, seconds=seconds)
     except InputError:
         return float("inf")
     if not other.finished:
         return None
-    at_the_pose = Schedule(search=(replace(coarse.refinement[0], iterations=1),), refinement=())
-    same_scale = refine(renderer, views, found.pose, replace(settings, schedule=at_the_pose))
-    return (1 - other.similarity) / max(1 - same_scale.similarity, 1e-9) - 1
+    mirrored, plain = _costs(renderer, coarse.refinement[0], [(others, other.pose), (views, found.pose)])
+    return mirrored / max(plain, 1e-9) - 1 if np.isfinite(mirrored) else float("inf")
+
+
+def _costs(renderer: Renderer, stage: Stage, readings: Sequence[tuple[Sequence[View], np.ndarray]]) -> list[float]:
+    """1 - NCC of each reading of the same images (views, pose [4, 4]), with less weight on what neither explains."""
+
+    def objective(views: Sequence[View], pose: np.ndarray, clutter: list[np.ndarray] | None) -> StageObjective:
+        distance = float(np.linalg.norm(pose[:3, 3] - renderer.isocentre))
+        return StageObjective(renderer, list(views), stage, renderer.isocentre, distance, clutter)
+
+    plain = [objective(views, pose, None) for views, pose in readings]
+    clutter = [
+        clutter_weights(level, np.concatenate([o.render(n, pose[None])[0] for o, (_, pose) in zip(plain, readings)]))
+        for n, level in enumerate(plain[0].levels)
+    ]
+    return [1 - judge(objective(views, pose, clutter), pose).similarity for views, pose in readings]
 
 
 def mirrored_pose(pose: np.ndarray, isocentre: np.ndarray) -> np.ndarray:
