@@ -5,7 +5,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from DiffPoseRegistrationLib.errors import InputError
-from DiffPoseRegistrationLib.imaging.intensity import PixelMeaning, bright_is_air_in_picture, to_attenuation
+from DiffPoseRegistrationLib.imaging.intensity import PixelMeaning, seen_polarity, to_attenuation
 from DiffPoseRegistrationLib.imaging.masks import Field, exposed_field
 
 
@@ -119,9 +119,9 @@ def test_polarity_seen_in_real_pictures(shared):
     wrong = []
     for name, picture, air_is_bright in pictures(shared):
         for shown, expected in ((picture, air_is_bright), (picture.max() - picture, not air_is_bright)):
-            seen, why = bright_is_air_in_picture(shown, exposed_field(shown))
-            if seen is not expected:
-                wrong.append(f"{name}: {seen}, {why}")
+            seen = seen_polarity(shown, exposed_field(shown))
+            if seen.bright_is_air is not expected:
+                wrong.append(f"{name}: {seen}")
     assert not wrong, wrong
 
 
@@ -129,3 +129,19 @@ def test_picture_that_does_not_tell_is_warned_about():
     shown = np.tile(np.linspace(0, 255, 256), (256, 1))
     converted = to_attenuation(shown, PixelMeaning(), exposed_field(shown), name="plain.png")
     assert len(converted.warnings) == 1 and "plain.png" in converted.warnings[0]
+
+
+def test_a_file_that_says_the_opposite_of_what_is_seen_is_doubted_aloud_and_no_other(shared):
+    doubted = []
+    for name, picture, air_is_bright in pictures(shared):
+        field = exposed_field(picture)
+        for sign in (1, -1):
+            says_air = sign == 1
+            converted = to_attenuation(picture, PixelMeaning("DX", "LOG", sign), field, name=name)
+            assert converted.large_is_dense is not says_air  # believed all the same
+            if says_air is air_is_bright:
+                assert converted.warnings == (), converted.warnings
+            else:
+                doubted.append(len(converted.warnings))
+                assert all(name in text and "--polarity" in text for text in converted.warnings)
+    assert np.mean(doubted) > 0.5  # of the wrong ones most; the others do not show it clearly enough
