@@ -71,3 +71,25 @@ def test_saturation_is_masked_at_the_dense_end_only(picture):
     np.testing.assert_array_equal(dense_saturation(values, everywhere, large_is_dense=False), expected)
     np.testing.assert_array_equal(dense_saturation(-values, everywhere, large_is_dense=True), expected)
     assert not dense_saturation(values, everywhere & ~expected, large_is_dense=False).any()
+
+
+@pytest.mark.parametrize("polarity", [1, -1])
+def test_blades_brighter_than_the_densest_part_of_the_patient(picture, polarity):
+    """Scatter reaches behind the blades, and metal in the patient is darker than they: no threshold parts them."""
+    inside = np.zeros(SIZE, bool)
+    inside[30:250, 60:] = True
+    picture[100:140, 200:300] = 20  # metal
+    blades = np.random.default_rng(1).normal(95, 2, SIZE)
+    found = exposed_field(polarity * np.where(inside, picture, blades))
+    assert (found.shape, found.outside) == ("rectangular", "dark" if polarity > 0 else "bright")
+    assert (found.mask & ~inside).sum() == 0
+    assert agreement(found.mask, inside) > 0.93
+
+
+@pytest.mark.parametrize("polarity", [1, -1])
+def test_air_on_both_sides_of_a_straight_limb_is_not_a_field(picture, polarity):
+    """It is alike all along each line and ends at once, but nothing is more open."""
+    limb = np.zeros(SIZE, bool)
+    limb[:, 120:300] = True
+    air = np.random.default_rng(1).normal(300, 2, SIZE)
+    assert exposed_field(polarity * np.where(limb, picture, air)).outside != ("dark" if polarity > 0 else "bright")

@@ -16,7 +16,15 @@ _AGREEMENT = 0.975  # intersection over union of the field seen and the ideal ro
 _THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 _SMALLEST_FIELD, _LARGEST_FIELD = 0.2, 0.985
 _RIM = 0.01  # of the image size: penumbra beside a collimator's edge
-_SATURATED_REGION = 1e-3  # of the pixels
+_SMALLEST_REGION = 1e-3  # of the pixels
+_FLAT_WITHIN, _FLAT_AT_LEAST = 6.0, 1e-4  # standard deviations of the noise; share of the grey scale
+_FLAT_SHARE, _OTHER_SHARE = 0.98, 0.8  # of the pixels of a line: in a blade at least, behind its edge at most
+_THINNEST_BLADE, _PENUMBRA = 0.015, 3  # of the image; in lines of the small image
+_MAD_TO_SIGMA = 1.4826  # of a normal distribution
+
+
+_Box = tuple[int, int, int, int]  # first row, last row, first column, last column
+_Circle = tuple[float, float, float]  # row, column, radius
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ def exposed_field(shown: np.ndarray) -> Field:
 
     The area outside is looked for as pixels near one end of the grey scale that are connected to the
     image's border. It counts as collimation only if what remains is a circle, a rectangle, or a circle
-    cut by a rectangle: patients are none of these.
+    cut by a rectangle: patients are none of these. Else blades of a grey that the patient shows too are looked for.
     """
     step = max(1, -(-max(shown.shape) // _SHAPE_SIZE))
     small = shown[::step, ::step].astype(np.float64)
@@ -71,6 +79,8 @@ def exposed_field(shown: np.ndarray) -> Field:
             if agreement > best[0]:
                 best = (agreement, (box, circle, outside))
     if best[1] is None:
+        best = (_AGREEMENT, _between_grey_blades(scaled))
+    if best[1] is None:
         return whole
     box, circle, outside = best[1]
     mask = _draw(shown.shape, box, circle, step, _RIM * max(shown.shape))
@@ -90,9 +100,42 @@ def dense_saturation(values: np.ndarray, field: np.ndarray, large_is_dense: bool
     if count == 0:
         return np.zeros(values.shape, bool)
     sizes = np.bincount(labels.ravel())
-    large = sizes >= max(_SATURATED_REGION * values.size, 16)
+    large = sizes >= max(_SMALLEST_REGION * values.size, 16)
     large[0] = False
     return large[labels]
+
+
+def _between_grey_blades(scaled: np.ndarray) -> tuple[_Box, None, str] | None:
+    """The field between straight blades that are flat, but brighter than the densest part of the patient; None if
+    there are none.
+
+    From each side of ``scaled`` [row, column] the lines count that are alike all along. The open field beside a
+    patient is alike too, but nothing is more open, and it does not end all along a line at once.
+    """
+    depths, levels, tolerances = [], [], []
+    for lines in (scaled, scaled[::-1], scaled.T, scaled.T[::-1]):
+        level = float(np.median(lines[0]))
+        noise = _MAD_TO_SIGMA * np.median(np.abs(np.diff(lines[0]))) / np.sqrt(2)
+        tolerance = float(_FLAT_WITHIN * noise + _FLAT_AT_LEAST)
+        alike = (np.abs(lines - level) < tolerance).mean(axis=1)
+        depth = int(np.argmax(alike < _FLAT_SHARE)) if (alike < _FLAT_SHARE).any() else len(lines)
+        ends_at_once = depth + _PENUMBRA < len(lines) and alike[depth + _PENUMBRA] < _OTHER_SHARE
+        if depth >= _THINNEST_BLADE * len(lines) and ends_at_once:
+            depths.append(depth)
+            levels.append(level)
+            tolerances.append(tolerance)
+        else:
+            depths.append(0)
+    rows, columns = scaled.shape
+    box = (depths[0], rows - 1 - depths[1], depths[2], columns - 1 - depths[3])
+    inside = scaled[box[0] : box[1] + 1, box[2] : box[3] + 1]
+    if not levels or inside.size < _SMALLEST_FIELD * scaled.size:
+        return None
+    level, tolerance = float(np.median(levels)), max(tolerances)
+    shares = (inside < level - tolerance).mean(), (inside > level + tolerance).mean()
+    if min(shares) < _SMALLEST_REGION:
+        return None
+    return box, None, "dark" if shares[1] > shares[0] else "bright"
 
 
 def _inside(extreme: np.ndarray) -> np.ndarray:
@@ -106,10 +149,6 @@ def _inside(extreme: np.ndarray) -> np.ndarray:
         return remaining
     largest = np.argmax(np.bincount(regions.ravel())[1:]) + 1
     return ndimage.binary_fill_holes(regions == largest)
-
-
-_Box = tuple[int, int, int, int]  # first row, last row, first column, last column
-_Circle = tuple[float, float, float]  # row, column, radius
 
 
 def _fit(inside: np.ndarray) -> tuple[_Box, _Circle | None, float]:
