@@ -11,7 +11,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..geometry.camera import Camera
-    from ..imaging.values import XRay
+    from ..imaging.values import CTVolume, XRay
 
 METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
 VIEWS = ("AP", "PA", "LL", "RL")
@@ -131,6 +131,16 @@ def reading_settings(args: argparse.Namespace) -> dict[str, Any]:
     camera = given_camera(args)
     given = {"camera": None if camera is None else camera.to_json(), "viewed_from": args.viewed_from}
     return {**given, **reading_options(args)}
+
+
+def load_ct(path: str | Path) -> CTVolume:
+    """The CT in a file or folder; its warnings go to the terminal."""
+    from ..imaging.ct_reader import read_ct
+
+    ct = read_ct(path)
+    for warning in ct.warnings:
+        print(f"Note: {warning}")
+    return ct
 
 
 def load_xray(args: argparse.Namespace) -> XRay:

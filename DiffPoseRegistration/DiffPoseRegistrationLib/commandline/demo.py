@@ -75,7 +75,6 @@ def _run(args: argparse.Namespace) -> None:
     began = time.perf_counter()
 
     from ..geometry.pose_range import PoseRange, view_pose
-    from ..imaging.ct_reader import read_ct
     from ..imaging.pose_file import read_pose, read_truth
     from ..workflow.pictures import write_png
     from ..workflow.preview import range_picture
@@ -89,7 +88,7 @@ def _run(args: argparse.Namespace) -> None:
         args.ct, args.xray, args.truth = _generate(out, args)
     else:
         _say(1, "Reading your CT and X-ray")
-    ct, xray = read_ct(args.ct), arguments.load_xray(args)
+    ct, xray = arguments.load_ct(args.ct), arguments.load_xray(args)
     truth = read_truth(args.truth) if args.truth else None
     if args.centre_pose:
         centre = read_pose(args.centre_pose)

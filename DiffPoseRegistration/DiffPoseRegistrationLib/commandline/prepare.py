@@ -74,7 +74,6 @@ def add_pose_ranges(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..geometry.angles import pose_in_words
     from ..geometry.pose_range import PoseRange, view_pose
-    from ..imaging.ct_reader import read_ct
     from ..imaging.pose_file import read_pose
     from ..workflow.pictures import write_png
     from ..workflow.preview import range_picture
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--steps is {args.steps}; give a whole number from 1 upwards.")
     if args.seed < 0:
         raise InputError(f"--seed is {args.seed}; give a whole number from 0 upwards.")
-    ct = read_ct(args.ct)
+    ct = arguments.load_ct(args.ct)
     if args.xray is not None:
         camera = arguments.load_xray(args).camera
     elif args.camera is not None:

@@ -124,9 +124,8 @@ def run(args: argparse.Namespace) -> None:
     if args.job:
         _run_as_job(args)
         return
-    from ..imaging.ct_reader import read_ct
 
-    ct = read_ct(args.ct)
+    ct = arguments.load_ct(args.ct)
     shots = _shots(args)
     landmarks = _landmarks(args)
 

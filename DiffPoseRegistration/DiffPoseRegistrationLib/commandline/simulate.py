@@ -80,7 +80,6 @@ def run(args: argparse.Namespace) -> None:
     from ..geometry.camera import Camera
     from ..geometry.pose_range import PoseRange, view_pose
     from ..imaging.camera_file import read_camera
-    from ..imaging.ct_reader import read_ct
     from ..imaging.phantom import phantom_ct, phantom_landmarks
     from ..imaging.pose_file import read_pose
     from ..workflow.result_file import writable_folder
@@ -100,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         write_ct(ct_file, phantom_ct(args.phantom))
     else:
         ct_file = Path(args.ct)
-    ct = read_ct(ct_file)
+    ct = arguments.load_ct(ct_file)
     distance, _ = arguments.source_to_isocentre(args, camera, None)
     centre = read_pose(args.centre_pose) if args.centre_pose else view_pose(args.view, ct.centre_ras, distance)
     half_ranges = args.random or (0, 0)

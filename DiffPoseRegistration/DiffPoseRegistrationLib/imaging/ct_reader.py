@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from .files import LPS_RAS, call_simpleitk, existing_file, read_image
+from .ct_series import read_series
+from .ct_size import of_reasonable_size
+from .files import LPS_RAS, existing_file, read_image
 from .values import CTVolume
-
-_log = logging.getLogger(__name__)
 
 AIR_HU = -1024.0
 # Below this no scanner's scale goes; such values pad the outside of the reconstruction circle (-2000, -3024, -32768).
@@ -28,25 +25,25 @@ _LOOKS_LIKE = "in Hounsfield units air is about -1000, water 0 and bone 300 to 2
 def read_ct(path: str | Path) -> CTVolume:
     """The CT in a file (NRRD, NIfTI, MetaImage, ... whatever SimpleITK reads) or in a folder of DICOM slices.
 
-    In a folder with several series the largest CT series is taken; the log and the volume's name say
-    which. Padding below air becomes air (-1024 HU).
+    In a folder with several series the largest CT series is taken. Padding below air becomes air (-1024 HU); a series
+    that is no even stack becomes one, a huge volume a smaller one. What was done is in the volume's ``warnings``.
 
     Raises
     ------
     InputError
         If the file is missing, unreadable, no volume, not finite or not in Hounsfield units, or if a
-        series' slices do not form an even stack.
+        series' slices cannot be made an even stack.
     """
     path = Path(path)
-    image, name = _read_folder(path) if path.is_dir() else (_read_file(path), path.name)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise InputError(f"{path} holds several values a voxel (colour or vectors); give a CT with one value a voxel.")
-    if image.GetDimension() != 3:
-        raise InputError(
-            f"{path} has {image.GetDimension()} dimensions; a CT has three, so export it as one 3D volume."
-        )
-    volume = CTVolume(sitk.GetArrayViewFromImage(image), ijk_to_ras(image), name)
-    return CTVolume(_hounsfield(volume.hounsfield, name), volume.ijk_to_ras, name)
+    found = read_series(path) if path.is_dir() else path
+    if isinstance(found, Path):
+        voxels, affine = _read_file(found)
+        name, warnings = path.name, ()
+    else:
+        voxels, affine, name, warnings = found.voxels, found.ijk_to_ras, found.name, found.warnings
+    voxels, affine, done = of_reasonable_size(voxels, affine, name)
+    volume = CTVolume(voxels, affine, name)  # checks
+    return CTVolume(_hounsfield(volume.hounsfield, name), volume.ijk_to_ras, name, (*warnings, *done))
 
 
 def ijk_to_ras(image: sitk.Image) -> np.ndarray:
@@ -87,10 +84,11 @@ def _hounsfield(values: np.ndarray, name: str) -> np.ndarray:
     return np.maximum(values, np.float32(AIR_HU))
 
 
-def _read_file(path: Path) -> sitk.Image:
+def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels [k, j, i] and their affine [4, 4]."""
     existing_file(path, "CT")
     try:
-        return read_image(path)
+        image = read_image(path)
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise InputError(f"{path} has sheared axes; resample the CT to perpendicular axes and save it.") from None
@@ -98,108 +96,11 @@ def _read_file(path: Path) -> sitk.Image:
             f"{path} cannot be read as a CT: it is damaged, incomplete or of an unknown format; export it again as "
             "NRRD, NIfTI, MetaImage or a DICOM folder."
         ) from None
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """What a DICOM file says about its place in a stack."""
-
-    path: Path
-    rows: int
-    columns: int
-    frames: int
-    orientation: tuple[float, ...]
-    position: tuple[float, ...]
-    spacing: tuple[float, ...]
-    label: str
-
-
-def _read_folder(folder: Path) -> tuple[sitk.Image, str]:
-    series = _ct_series(folder)
-    if not series:
-        raise InputError(f"{folder} holds no CT slices in DICOM; give the folder of a CT series or a volume file.")
-    chosen = max(series.values(), key=lambda slices: sum(s.frames for s in slices))
-    name = f"{folder.name} ({chosen[0].label})" if len(series) > 1 else folder.name
-    if len(series) > 1:
-        _log.warning(
-            "%s holds %d CT series; the largest was taken: %s, %d slices.", folder, len(series), name, len(chosen)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(f"{path} holds several values a voxel (colour or vectors); give a CT with one value a voxel.")
+    if image.GetDimension() != 3:
+        raise InputError(
+            f"{path} has {image.GetDimension()} dimensions; a CT has three, so export it as one 3D volume."
         )
-    if len(chosen) == 1:
-        return _read_file(chosen[0].path), name
-    paths = _even_stack(chosen, folder)
-    try:
-        reader = sitk.ImageSeriesReader()
-        reader.SetImageIO("GDCMImageIO")
-
-        def read(names: list[str]) -> sitk.Image:
-            reader.SetFileNames(names)
-            return reader.Execute()
-
-        return call_simpleitk(read, paths), name
-    except RuntimeError:
-        raise InputError(f"{folder} holds CT slices that cannot be decoded; export the series again.") from None
-
-
-def _ct_series(folder: Path) -> dict[str, list[_Slice]]:
-    """CT slices of the files directly in ``folder``, by series."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    series: dict[str, list[_Slice]] = defaultdict(list)
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.upper() == "DICOMDIR":
-            continue
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-            if header.get("Modality") != "CT" or "Rows" not in header:
-                continue
-            description = header.get("SeriesDescription") or "without description"
-            item = _Slice(
-                path,
-                int(header.Rows),
-                int(header.Columns),
-                int(header.get("NumberOfFrames") or 1),
-                tuple(float(v) for v in header.get("ImageOrientationPatient") or ()),
-                tuple(float(v) for v in header.get("ImagePositionPatient") or ()),
-                tuple(float(v) for v in header.get("PixelSpacing") or ()),
-                f"series {header.get('SeriesNumber') or '?'}, {description}",
-            )
-        except (InvalidDicomError, OSError, ValueError, TypeError, AttributeError, EOFError):
-            continue
-        series[str(header.get("SeriesInstanceUID"))].append(item)
-    return series
-
-
-def _even_stack(slices: list[_Slice], folder: Path) -> list[Path]:
-    """The slices' files in order along their normal, if they form one even stack."""
-
-    def refuse(problem: str) -> InputError:
-        return InputError(
-            f"{folder}: {problem}; export one CT series with evenly spaced slices to a folder of its own."
-        )
-
-    first = slices[0]
-    if any(len(s.orientation) != 6 or len(s.position) != 3 or len(s.spacing) != 2 for s in slices):
-        raise refuse("slices lack their position, orientation or pixel spacing")
-    if any((s.rows, s.columns) != (first.rows, first.columns) for s in slices):
-        raise refuse("slices of different size are mixed in one series")
-    orientations = np.array([s.orientation for s in slices])
-    if np.abs(orientations - orientations[0]).max() > 1e-3:
-        raise refuse("slices of different orientation are mixed in one series")
-    if np.abs(np.array([s.spacing for s in slices]) - first.spacing).max() > 1e-3:
-        raise refuse("slices of different pixel spacing are mixed in one series")
-    normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    positions = np.array([s.position for s in slices])
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    gaps = np.diff(along[order])
-    typical = float(np.median(gaps))
-    if gaps.min() < 0.01:
-        raise refuse("two slices lie at the same place")
-    # Scanners round positions; a missing slice or a changed increment is far larger than this.
-    if np.abs(gaps - typical).max() > max(0.05 * typical, 0.02):
-        raise refuse(f"slices are spaced unevenly, from {gaps.min():.2f} to {gaps.max():.2f} mm")
-    sideways = positions - np.outer(along, normal)
-    if np.linalg.norm(sideways - sideways[order[0]], axis=1).max() > 0.5 * min(first.spacing):
-        raise refuse("slices are shifted sideways, as with a tilted gantry")
-    return [slices[i].path for i in order]
+    # A view would outlive its image; a copy in the file's own type is the smallest there is.
+    return sitk.GetArrayFromImage(image), ijk_to_ras(image)

@@ -23,6 +23,9 @@ T = TypeVar("T")
 # RAS <-> LPS: both patient axes of the table plane change sign. Its own inverse.
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+_MOST_UNCHECKED = 2**24  # bytes
+_DENSEST_PACKING = 1032  # of deflate
+
 
 def existing_file(path: str | Path, what: str) -> Path:
     """``path`` as a Path, if it is a readable, non-empty file.
@@ -86,7 +89,28 @@ def read_image(path: Path) -> sitk.Image:
     """
     if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_is_complete(path):
         raise RuntimeError(f"{path} is incomplete")  # SimpleITK would fill the rest with anything
+    stated = call_simpleitk(_stated_bytes, [path])
+    if stated > _MOST_UNCHECKED and stated > _DENSEST_PACKING * _bytes_on_disk(path):
+        raise RuntimeError(f"{path} states more than it holds")  # SimpleITK would make room for it first
     return call_simpleitk(lambda paths: sitk.ReadImage(paths[0]), [path])
+
+
+def _stated_bytes(paths: list[str]) -> int:
+    """Bytes of the voxels that a file's header states."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(paths[0])
+    reader.ReadImageInformation()
+    width = sitk.Image([1] * max(reader.GetDimension(), 2), reader.GetPixelID(), reader.GetNumberOfComponents())
+    return (
+        int(np.prod(reader.GetSize(), dtype=object)) * width.GetSizeOfPixelComponent() * reader.GetNumberOfComponents()
+    )
+
+
+def _bytes_on_disk(path: Path) -> int:
+    """Of the file, or of all beside it where the header alone is a file."""
+    if path.suffix.lower() in (".nhdr", ".mhd"):
+        return sum(other.stat().st_size for other in path.parent.iterdir() if other.is_file())
+    return path.stat().st_size
 
 
 def _nifti_is_complete(path: Path) -> bool:

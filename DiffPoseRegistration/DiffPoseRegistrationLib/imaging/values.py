@@ -25,6 +25,8 @@ class CTVolume:
         affines are ordinary.
     name
         What to call it in messages (the file's name).
+    warnings
+        Sentences the person should read: what was done to the file's voxels.
 
     Raises
     ------
@@ -35,6 +37,7 @@ class CTVolume:
     hounsfield: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "CT"
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.hounsfield, dtype=np.float32)

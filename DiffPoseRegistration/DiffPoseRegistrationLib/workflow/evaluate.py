@@ -115,6 +115,8 @@ def evaluate(
     try:
         for path, exposures in groups:
             ct = read_ct(path)
+            for sentence in ct.warnings:
+                say(sentence)
             model = _model_for(ct, models) if models else None
             renderer = renderer_for(ct)
             for exposure in exposures:

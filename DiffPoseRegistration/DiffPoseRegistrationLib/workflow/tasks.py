@@ -288,7 +288,13 @@ _TASKS: dict[str, Task] = {
 
 
 def _ct(inputs: Inputs, context: JobContext) -> CTVolume:
-    return KeptFiles(context.cache).of("ct", Path(required_input(inputs, "ct")), read_ct)
+    def read(path: Path) -> CTVolume:
+        ct = read_ct(path)
+        for sentence in ct.warnings:
+            context.warning(sentence)
+        return ct
+
+    return KeptFiles(context.cache).of("ct", Path(required_input(inputs, "ct")), read)
 
 
 def _model(path: Path, context: JobContext) -> PreparedModel:
