@@ -47,6 +47,7 @@ class Patient:
             "steps": steps,
             "seed": 3,
             "device": "cpu",
+            "training": {"validation_images": 20, "looks": 1},
             **settings,
         }
         return create_job("prepare", {"ct": self.ct_file}, described, place)

@@ -11,8 +11,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 from DiffPoseRegistrationLib.commandline.main import main
+from DiffPoseRegistrationLib.encoder.frame import PoseFrame
 from DiffPoseRegistrationLib.encoder.model_file import PreparedModel, save_model
 from DiffPoseRegistrationLib.encoder.network import PoseEncoder
+from DiffPoseRegistrationLib.encoder.settings import TrainingSettings
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.geometry.pose_range import PoseRange, view_pose
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct
@@ -37,9 +39,11 @@ def inputs(tmp_path_factory):
     camera = Camera.from_json(CAMERA)
     pose_range = PoseRange(view_pose("AP", ct.centre_ras, 700.0), ct.centre_ras, (20, 20, 20), (30, 30, 30))
     torch.manual_seed(0)
+    frame, settings = PoseFrame.of_range(pose_range), TrainingSettings()
     for name, fingerprint in (("model", ct.fingerprint), ("other", "0" * 64)):
-        model = PreparedModel(PoseEncoder(), camera, pose_range, fingerprint, "another-patient.nrrd", {})
-        save_model(model, folder / f"{name}.safetensors")
+        network, patient = PoseEncoder(settings.network_shape(frame)), "another-patient.nrrd"
+        known = (network, frame, settings, camera, pose_range, fingerprint, patient, {})
+        save_model(PreparedModel(*known), folder / f"{name}.safetensors")
     return folder
 
 

@@ -29,13 +29,16 @@ class _Recorder:
             vars(module).update(functions)
             monkeypatch.setitem(sys.modules, f"{library}.{name}", module)
 
-    def prepare(self, ct, camera, pose_range, *, minutes, seed, device, progress=None, cancelled=None):
-        self.prepared.append((ct, camera, pose_range, minutes, seed, device))
+    def prepare(self, ct, camera, pose_range, settings, *, labels=None, device, progress=None, warn=None):
+        self.prepared.append((ct, camera, pose_range, settings.minutes, settings.seed, device))
+        self.settings, self.labels = settings, labels
         progress(0.5, "pose error 3 mm", 10.0)
-        return "model"
+        record = {"seconds": 60.0, "images": 6400, "unseen_images": 400, "median_error_mm": 8.0}
+        record |= {"percentile95_error_mm": 20.0, "disturbed_median_error_mm": 11.0}
+        return types.SimpleNamespace(training={**record, "disturbed_percentile95_error_mm": 30.0})
 
     def save_model(self, model, path):
-        path.write_text(model, encoding="utf-8")
+        path.write_text("model", encoding="utf-8")
 
     def load_model(self, path):
         return types.SimpleNamespace(text=path.read_text(encoding="utf-8") if hasattr(path, "read_text") else path)
@@ -97,6 +100,37 @@ def test_prepare_and_register_on_files(recorder, tmp_path, capsys):
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     np.testing.assert_allclose(recorder.registered[1][3], result["camera_to_world_ras_mm"], atol=1e-9)
     assert "a reason" in capsys.readouterr().out
+
+
+def test_how_to_prepare_arrives(recorder, tmp_path, capsys):
+    """A preset with its range, changed settings, a goal, structures, and the angles that the X-ray states."""
+    case, out = tmp_path / "case", ["--out", str(tmp_path / "m.safetensors")]
+    camera = {"source_to_detector_mm": 1000, "rows": 64, "columns": 64, "pixel_spacing_mm": [5.0, 5.0]}
+    (tmp_path / "arm.json").write_text(json.dumps({**camera, "viewed_from": "detector"}), encoding="utf-8")
+    place = ["--camera", str(tmp_path / "arm.json"), "--angles", "12", "-7", "0"]
+    assert main(["simulate", "--phantom", "0", *place, "--out", str(case)]) == 0
+    truth = json.loads((case / "truth.json").read_text(encoding="utf-8"))
+    labels = sitk.Cast(sitk.ReadImage(str(case / "ct.nrrd")) > 300, sitk.sitkUInt8)
+    sitk.WriteImage(labels, str(tmp_path / "labels.nrrd"))
+    files = ["--ct", str(case / "ct.nrrd"), "--xray", str(case / "xray.dcm"), *out]
+    how = ["--preset", "xvr", "--training", '{"batch_size": 8, "parts": 2}', "--until", "12", "--minutes", "3"]
+    more = ["--segmentation", str(tmp_path / "labels.nrrd"), "--angles-of-xray"]
+    assert main(["prepare", *files, *how, *more]) == 0
+    settings, pose_range = recorder.settings, recorder.prepared[0][2]
+    assert (settings.backbone, settings.batch_size, settings.until_mm, settings.minutes) == ("resnet34", 8, 12, 3)
+    assert pose_range.translation_mm == (150, 275, 150) and recorder.labels.max() == 1
+    np.testing.assert_allclose(pose_range.centre[:3, :3], np.array(truth["camera_to_world_ras_mm"])[:3, :3], atol=1e-3)
+    text = capsys.readouterr().out
+    assert "positioner angles" in text and "median 8.0 mm" in text and "11.0 and 30.0 mm" in text
+    assert main(["prepare", *files, "--rotation", "5", "5", "5", "--distribution", "gaussian"]) == 0
+    assert recorder.prepared[1][2].distribution == "gaussian" and recorder.settings.minutes == 5
+    for wrong, words in (
+        (["--until", "-3"], "--until"),
+        (["--training", "{nothing"], "--training"),
+        (["--training", '{"no_such": 1}'], "'no_such' is not known"),
+    ):
+        assert main(["prepare", *files, *wrong]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_options_for_reading_an_xray_arrive(recorder, tmp_path):

@@ -1,61 +1,115 @@
-"""The training loss on values worked out by hand."""
+"""The losses against the error metrics, by hand and by brute force."""
 
 import numpy as np
 import pytest
 import torch
-from DiffPoseRegistrationLib.encoder.losses import geodesic_loss, log_loss, ncc_loss
-
-SCALE = torch.tensor([0.5, 0.25, 0.1, 60.0, 40.0, 120.0], dtype=torch.float64)
-ZERO = torch.zeros(1, 6, dtype=torch.float64)
-
-
-def _at(*values):
-    """Coordinates of a rotation vector [rad] and a shift [mm]."""
-    return torch.tensor([values], dtype=torch.float64) / SCALE
-
-
-@pytest.mark.parametrize("loss", [geodesic_loss, log_loss])
-def test_distances_by_hand(loss):
-    degree = float(np.deg2rad(1))
-    assert float(loss(ZERO, ZERO, SCALE, 100.0)) == pytest.approx(0, abs=0.02)
-    assert float(loss(_at(0, 0, 0, 3, 4, 0), ZERO, SCALE, 100.0)) == pytest.approx(5.0, abs=1e-4)
-    assert float(loss(_at(0, degree, 0, 0, 0, 0), ZERO, SCALE, 100.0)) == pytest.approx(100 * degree, abs=1e-4)
-    both = loss(_at(degree, 0, 0, 0, 0, 3), ZERO, SCALE, 100.0)
-    assert float(both) == pytest.approx(np.hypot(100 * degree, 3), abs=1e-4)
-    pair = torch.cat([_at(0, 0, 0, 3, 4, 0), ZERO])
-    assert float(loss(pair, torch.cat([ZERO, ZERO]), SCALE, 100.0)) == pytest.approx(2.5, abs=0.01)  # a mean
+from DiffPoseRegistrationLib.encoder.losses import (
+    consistency,
+    dice_distance,
+    double_geodesic,
+    landmark_distance,
+    log_distance,
+    ncc_distance,
+)
+from DiffPoseRegistrationLib.encoder.parameterisation import Seen
+from DiffPoseRegistrationLib.geometry import rigid
+from DiffPoseRegistrationLib.metrics.errors import target_registration_errors
+from encoder_scenes import LANDMARKS, oblique_frame
 
 
-def test_geodesic_goes_round_and_the_logarithm_does_not():
-    almost, beyond = np.deg2rad(170), np.deg2rad(-170)  # 20 degrees apart
-    a, b = _at(almost, 0, 0, 0, 0, 0), _at(beyond, 0, 0, 0, 0, 0)
-    assert float(geodesic_loss(a, b, SCALE, 100.0)) == pytest.approx(100 * np.deg2rad(20), abs=1e-3)
-    assert float(log_loss(a, b, SCALE, 100.0)) == pytest.approx(100 * np.deg2rad(340), abs=1e-3)
+def _seen(frame, poses):
+    return Seen(*(torch.from_numpy(part) for part in frame.relative(poses)))
 
 
-@pytest.mark.parametrize("loss", [geodesic_loss, log_loss])
-def test_gradient_is_finite_at_the_truth_and_points_away_from_it(loss):
-    truth = _at(0.1, -0.2, 0.05, 10, -20, 5)
-    at_truth = truth.clone().requires_grad_()
-    loss(at_truth, truth, SCALE, 100.0).backward()
-    assert torch.isfinite(at_truth.grad).all()
-    away = (truth + 0.1).requires_grad_()
-    loss(away, truth, SCALE, 100.0).backward()
-    assert float((away.grad * (away - truth).detach()).sum()) > 0
-    assert torch.autograd.gradcheck(lambda x: loss(x, truth, SCALE, 100.0), (away,), atol=1e-5)
+@pytest.fixture
+def pairs():
+    pose_range, frame = oblique_frame()
+    poses = pose_range.sample(np.random.default_rng(0), 10)
+    return frame, poses[:5], poses[5:]
+
+
+def test_landmark_distance_is_the_target_registration_error(pairs):
+    frame, a, b = pairs
+    found = landmark_distance(_seen(frame, a), _seen(frame, b), torch.from_numpy(frame.points(LANDMARKS)))
+    expected = [target_registration_errors(x, y, LANDMARKS).mean() for x, y in zip(a, b)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_double_geodesic_is_angle_and_way_of_the_source(pairs):
+    frame, a, b = pairs
+    found = double_geodesic(_seen(frame, a), _seen(frame, b), 510.0)
+    angle = np.linalg.norm(rigid.so3_log(np.swapaxes(a[:, :3, :3], 1, 2) @ b[:, :3, :3]), axis=1)
+    way = np.linalg.norm(a[:, :3, 3] - b[:, :3, 3], axis=1)
+    np.testing.assert_allclose(found, np.hypot(510 * angle, way), rtol=1e-5)
+
+
+def test_log_distance_is_that_of_the_motion_between_the_cameras(pairs):
+    frame, a, b = pairs
+    found = log_distance(_seen(frame, a), _seen(frame, b))
+    np.testing.assert_allclose(found, np.linalg.norm(rigid.se3_log(rigid.inverse(a) @ b), axis=1), rtol=1e-3)
+
+
+def test_consistency_sees_what_views_do_not_share(pairs):
+    frame, true, _ = pairs
+    together = rigid.se3_exp(np.array([0.1, -0.2, 0.05, 30.0, 5.0, -9.0])) @ true
+    assert consistency(_seen(frame, together), _seen(frame, true), 510.0).max() < 0.1
+    one = true.copy()
+    one[2, :3, 3] += [3, 4, 0]
+    found = consistency(_seen(frame, one), _seen(frame, true), 510.0).numpy()
+    np.testing.assert_allclose(found, [1.25, 1.25, 5, 1.25, 1.25], atol=0.1)
+    alone = _seen(frame, true[:1])
+    assert float(consistency(alone, alone, 510.0)) == 0
+
+
+@pytest.mark.parametrize("loss", [
+    lambda a, b: landmark_distance(a, b, torch.eye(3, dtype=torch.float64) * 50),
+    lambda a, b: double_geodesic(a, b, 100.0),
+    log_distance,
+])  # fmt: skip
+def test_gradients_are_right_and_finite_at_the_truth(pairs, loss):
+    frame, a, b = pairs
+    true = _seen(frame, a)
+    at_truth = Seen(*(part.clone().requires_grad_() for part in true))
+    loss(at_truth, true).sum().backward()
+    assert all(torch.isfinite(part.grad).all() for part in at_truth)
+    away = tuple(part.requires_grad_() for part in _seen(frame, b))
+    assert torch.autograd.gradcheck(lambda r, p: loss(Seen(r, p), true), away, atol=1e-4, rtol=1e-3)
+
+
+def _corrcoef(x, y):
+    return np.corrcoef(x.ravel(), y.ravel())[0, 1]
 
 
 def test_ncc_is_numpys_correlation():
-    a, b = np.random.default_rng(0).normal(size=(2, 3, 20, 30))
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 12, 15))
     b += 0.7 * a
-    expected = np.mean([1 - np.corrcoef(x.ravel(), y.ravel())[0, 1] for x, y in zip(a, b)])
-    assert float(ncc_loss(torch.tensor(a), torch.tensor(b))) == pytest.approx(expected)
-    assert float(ncc_loss(torch.tensor(2 * a + 7), torch.tensor(a))) == pytest.approx(0, abs=1e-12)
-    assert float(ncc_loss(torch.tensor(-a), torch.tensor(a))) == pytest.approx(2)
+    expected = [1 - _corrcoef(x, y) for x, y in zip(a, b)]
+    a, b = torch.from_numpy(a), torch.from_numpy(b)
+    np.testing.assert_allclose(ncc_distance(a, b), expected)
+    np.testing.assert_allclose(ncc_distance(2 * a + 7, a), 0, atol=1e-12)
+    np.testing.assert_allclose(ncc_distance(-a, a), 2)
 
 
-def test_ncc_of_an_empty_image_is_one_without_a_pull():
+def test_multiscale_ncc_is_half_that_of_every_patch():
+    a, b = np.random.default_rng(0).normal(size=(2, 2, 9, 11))
+    b += 0.7 * a
+    found = ncc_distance(torch.from_numpy(a), torch.from_numpy(b), 5)
+    for n in range(2):
+        patches = [
+            _corrcoef(a[n, r : r + 5, c : c + 5], b[n, r : r + 5, c : c + 5]) for r in range(5) for c in range(7)
+        ]
+        assert float(found[n]) == pytest.approx(1 - (_corrcoef(a[n], b[n]) + np.mean(patches)) / 2, abs=2e-3)
+
+
+def test_an_empty_image_has_no_correlation_and_no_pull():
     empty = torch.zeros(1, 8, 8, requires_grad=True)
-    loss = ncc_loss(empty, torch.rand(1, 8, 8))
+    loss = ncc_distance(empty, torch.rand(1, 8, 8), 5).sum()
     loss.backward()
-    assert loss.item() == pytest.approx(1) and torch.isfinite(empty.grad).all()
+    assert loss.item() == pytest.approx(1, abs=0.02) and torch.isfinite(empty.grad).all()
+
+
+def test_dice_by_hand():
+    a, b = torch.zeros(1, 2, 10, 10), torch.zeros(1, 2, 10, 10)
+    a[0, 0, :4], b[0, 0, 2:6] = 1, 1  # half of 40 pixels overlap
+    a[0, 1], b[0, 1] = 1, 1
+    assert float(dice_distance(a, b)) == pytest.approx(1 - ((2 * 20 + 1) / 81 + 1) / 2)

@@ -150,3 +150,31 @@ def test_perturbed_stays_within_its_bounds_and_reaches_them():
     np.testing.assert_allclose(perturbed(pose, ISOCENTRE, 0, 0, random), pose, atol=1e-9)
     same = [perturbed(pose, ISOCENTRE, 15, 30, np.random.default_rng(7)) for _ in range(2)]
     np.testing.assert_array_equal(*same)
+
+
+def test_gaussian_poses_spread_on_the_tangent_space():
+    centre = view_pose("LL", ISOCENTRE, 700.0)
+    spread = PoseRange(centre, ISOCENTRE, (10, 5, 2), (20, 40, 10), "gaussian")
+    poses = spread.sample(np.random.default_rng(0), 5000)
+    motions = rigid.about_point(poses @ rigid.inverse(centre), -ISOCENTRE)
+    twists = rigid.se3_log(motions)
+    axes = centre[:3, :3]
+    np.testing.assert_allclose(np.rad2deg((twists[:, :3] @ axes).std(axis=0)), [5, 10, 2], rtol=0.05)
+    np.testing.assert_allclose((twists[:, 3:] @ axes).std(axis=0), [20, 10, 40], rtol=0.05)
+    assert PoseRange.from_json(spread.to_json()).distribution == "gaussian"
+    np.testing.assert_allclose(spread.half_ranges()[1], np.sqrt(3) * np.array([20, 40, 10]))
+
+
+def test_a_range_holds_what_is_drawn_from_it_and_not_what_is_wider():
+    centre = view_pose("AP", ISOCENTRE, 700.0)
+    narrow = PoseRange(centre, ISOCENTRE, (30, 20, 10), (60, 120, 40))
+    assert all(narrow.holds(pose) for pose in narrow.sample(np.random.default_rng(0), 200))
+    for axis in range(6):
+        just_out = np.zeros(6)
+        just_out[axis] = 1.02 * [30, 20, 10, 60, 120, 40][axis]
+        assert not narrow.holds(narrow.pose(just_out)) and narrow.holds(narrow.pose(just_out / 1.03))
+
+
+def test_an_unknown_distribution_is_refused():
+    with pytest.raises(InputError, match="uniform or gaussian"):
+        PoseRange(view_pose("AP", ISOCENTRE, 700.0), ISOCENTRE, (1, 1, 1), (1, 1, 1), "normal")

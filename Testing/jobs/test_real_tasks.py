@@ -220,8 +220,8 @@ def test_many_x_rays_are_simulated_then_evaluated_and_what_is_done_is_not_done_a
     ("settings", "sentence"),
     [
         ({"rotation_deg": [20, 20]}, "'rotation_deg' must be 3 numbers from 0 to 180"),
-        ({"minutes": "two"}, "'minutes' is 'two'; give a number"),
-        ({"steps": 0}, "'steps' is 0; give a whole number"),
+        ({"minutes": "two"}, "minutes is 'two'; give a number"),
+        ({"steps": 0}, "steps is 0; give a number from 1"),
         ({"device": "abacus"}, "abacus"),
         ({"camera": None}, "no setting 'camera'"),
         ({"camera": 5}, "setting 'camera'"),

@@ -63,8 +63,8 @@ def prepared(monkeypatch):
     """Preparations, as (CT's name, settings); models are files with the CT's name."""
     calls = []
 
-    def prepare(ct, camera, pose_range, *, progress=None, cancelled=None, **settings):
-        calls.append((ct.name, settings))
+    def prepare(ct, camera, pose_range, training, *, device, progress=None, cancelled=None):
+        calls.append((ct.name, {"minutes": training.minutes, "seed": training.seed, "device": device}))
         if progress is not None:
             progress(0.5, "half", 1.0)
         return types.SimpleNamespace(name=ct.name, require_ct=lambda ct: None)

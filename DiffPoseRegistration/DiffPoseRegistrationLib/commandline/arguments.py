@@ -184,21 +184,34 @@ def source_to_isocentre(args: argparse.Namespace, camera: Camera, xray_path: str
         if not 1 <= args.source_to_isocentre <= 1e5:
             raise InputError(f"--source-to-isocentre is {args.source_to_isocentre:g}; give a distance in millimetres.")
         return args.source_to_isocentre, "--source-to-isocentre"
-    distance = _distance_source_to_patient(xray_path) if xray_path else None
-    if distance is not None and distance < camera.source_to_detector_mm:
+    distance = _dicom_number(xray_path, "DistanceSourceToPatient") if xray_path else None
+    if distance is not None and 0 < distance < camera.source_to_detector_mm:
         return distance, "Distance Source to Patient (0018,1111)"
     share = _SOURCE_TO_ISOCENTRE_SHARE
     return share * camera.source_to_detector_mm, f"{share:g} of the source-to-detector distance, assumed"
 
 
-def _distance_source_to_patient(path: str) -> float | None:
+def positioner_angles_of(xray_path: str | None) -> tuple[float, float]:
+    """The primary and secondary positioner angle (deg) that an X-ray's file states. Raises InputError if it states
+    none."""
+    angles = [
+        _dicom_number(xray_path, name) if xray_path else None
+        for name in ("PositionerPrimaryAngle", "PositionerSecondaryAngle")
+    ]
+    if angles[0] is None or angles[1] is None:
+        raise InputError(
+            f"{xray_path or 'The X-ray'} states no positioner angles; give --view or --centre-pose instead."
+        )
+    return angles[0], angles[1]
+
+
+def _dicom_number(path: str, name: str) -> float | None:
+    """A number that a DICOM file states under an attribute's keyword; None if it does not."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        value = pydicom.dcmread(Path(path), stop_before_pixels=True, specific_tags=["DistanceSourceToPatient"]).get(
-            "DistanceSourceToPatient"
-        )
-        return float(value) if value is not None and float(value) > 0 else None
+        value = pydicom.dcmread(Path(path), stop_before_pixels=True, specific_tags=[name]).get(name)
+        return None if value is None else float(value)
     except (InvalidDicomError, OSError, TypeError, ValueError):
         return None  # a picture, or a tag without a number

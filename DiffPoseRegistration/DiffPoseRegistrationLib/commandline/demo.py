@@ -100,14 +100,14 @@ def _run(args: argparse.Namespace) -> None:
     write_png(range_picture(ct, xray.camera, pose_range), out / "range.png")
 
     from ..encoder.model_file import load_model, save_model
+    from ..encoder.settings import TrainingSettings
     from ..workflow.prepare import prepare
     from ..workflow.register import register
 
     _say(2, f"Preparing: the encoder learns poses of simulated X-rays of this CT for {duration(args.minutes * 60)}")
     with TerminalProgress() as progress:
-        model = prepare(
-            ct, xray.camera, pose_range, minutes=args.minutes, seed=args.seed, device=args.device, progress=progress
-        )
+        settings = TrainingSettings(minutes=args.minutes, seed=args.seed)
+        model = prepare(ct, xray.camera, pose_range, settings, device=args.device, progress=progress)
     save_model(model, out / "model.safetensors")
 
     _say(3, "Registering: first pose from the encoder, then refinement")

@@ -202,5 +202,8 @@ def _model(path: Path) -> list[str]:
         "rotation: +-{:g}, +-{:g}, +-{:g} deg (primary, secondary, roll)".format(*pose_range.rotation_deg),
         "translation: +-{:g}, +-{:g}, +-{:g} mm (across, along the beam, up-down)".format(*pose_range.translation_mm),
     ]
+    lines += [
+        f"training setting {key}: {value}" for key, value in model.settings.to_json().items() if value is not None
+    ]
     lines += [f"training {key}: {value}" for key, value in model.training.items() if not isinstance(value, list | dict)]
     return lines

@@ -1,7 +1,11 @@
-"""The training loss of DiffPose: geodesic distances between poses and, optionally, the similarity of images.
+"""Distances between poses and between images that a training makes small.
 
-Gopalakrishnan, Dey, Golland, "Intraoperative 2D/3D Image Registration via Differentiable X-ray
-Rendering", CVPR 2024: ``1 - NCC + lambda (L_log + L_geo)``.
+Each takes predicted and true poses (:class:`.parameterisation.Seen`) of ``b`` X-rays and gives ``b`` numbers.
+
+The papers' losses: Gopalakrishnan, Dey, Golland, "Intraoperative 2D/3D Image Registration via Differentiable X-ray
+Rendering", CVPR 2024 (DiffPose): ``1 - NCC + 1e-2 (log + geodesic)``; Gopalakrishnan et al., "Rapid patient-specific
+neural networks for intraoperative X-ray to volume registration", 2025 (xvr): ``1 - multiscale NCC + 1e-2 geodesic +
+1 - Dice`` and, optionally, the consistency of the views of a batch.
 """
 
 from __future__ import annotations
@@ -9,38 +13,82 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .rigid_torch import rotation_angle, so3_exp
+from .parameterisation import Seen
+from .rigid_torch import rotation_angle, se3_log
+
+_TINY = 1e-4  # mm^2, under the roots, so that they have a gradient at zero
+_FLAT = 1e-4  # of the image's variance: a patch that varies less says nothing
 
 
-def geodesic_loss(predicted: Tensor, true: Tensor, scale: Tensor, lever_arm_mm: float) -> Tensor:
-    """Mean double geodesic distance in mm between coordinates [b, 6] (see ``coordinates``).
-
-    ``sqrt((lever arm * angle)^2 + |translation|^2)``: the angle between the rotations turned into a length
-    by a lever arm, and the translation's distance. About the isocentre, with a lever arm of the size of
-    the anatomy, this is close to the target registration error. (The papers take half the source to
-    detector distance, since their translation is the source's.)
-    """
-    a, b = predicted * scale, true * scale
-    relative = so3_exp(a[:, :3]).transpose(-1, -2) @ so3_exp(b[:, :3])
-    angle = lever_arm_mm * rotation_angle(relative)
-    shift = ((a[:, 3:] - b[:, 3:]) ** 2).sum(-1)
-    return (angle**2 + shift + 1e-4).sqrt().mean()
+def landmark_distance(predicted: Seen, true: Seen, points: Tensor) -> Tensor:
+    """Target registration error in mm: mean distance of ``points`` [m, 3] (see ``PoseFrame.points``) in the camera
+    frame. What counts in the end, and so our default."""
+    apart = points @ (predicted.rotation - true.rotation) + (predicted.position - true.position)[..., None, :]
+    return ((apart**2).sum(-1) + _TINY).sqrt().mean(-1)
 
 
-def log_loss(predicted: Tensor, true: Tensor, scale: Tensor, lever_arm_mm: float) -> Tensor:
-    """Mean distance in mm between the coordinates themselves, rotation weighted by the lever arm.
-
-    The tangent-space companion of :func:`geodesic_loss`; it keeps a gradient where the geodesic saturates.
-    """
-    difference = (predicted - true) * scale
-    weight = torch.tensor([lever_arm_mm] * 3 + [1.0] * 3, dtype=scale.dtype, device=scale.device)
-    return ((difference * weight) ** 2).sum(-1).add(1e-4).sqrt().mean()
+def double_geodesic(predicted: Seen, true: Seen, lever_arm_mm: float) -> Tensor:
+    """The papers' distance in mm: the angle between the rotations turned into a length by a lever arm (there half the
+    source-to-detector distance), and the distance between the sources, as the legs of a right triangle."""
+    angle = rotation_angle(predicted.rotation.transpose(-1, -2) @ true.rotation)
+    shift = ((predicted.source - true.source) ** 2).sum(-1)
+    return ((lever_arm_mm * angle) ** 2 + shift + _TINY).sqrt()
 
 
-def ncc_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of ``1 - NCC`` between images [b, rows, columns], each over the whole image."""
-    p = predicted.flatten(1)
-    q = target.flatten(1)
-    p = p - p.mean(1, keepdim=True)
-    q = q - q.mean(1, keepdim=True)
-    return (1 - (p * q).sum(1) / (p.norm(dim=1) * q.norm(dim=1)).clamp_min(1e-6)).mean()
+def log_distance(predicted: Seen, true: Seen) -> Tensor:
+    """Length of the logarithm in se(3) of the motion between the cameras, rad and mm alike as in the paper's code."""
+    rotation, translation = _between(predicted, true)
+    return ((se3_log(rotation, translation) ** 2).sum(-1) + _TINY).sqrt()
+
+
+def consistency(predicted: Seen, true: Seen, lever_arm_mm: float) -> Tensor:
+    """How unlike the motions between the views of a batch are to the true ones: for each view the mean double geodesic
+    distance, in mm, of its motions to all others. It does not notice an error that all views share."""
+    count = len(predicted.rotation)
+    if count < 2:
+        return predicted.position.new_zeros(count)
+    pairs = [
+        Seen(*_between(Seen(s.rotation[:, None], s.position[:, None]), Seen(s.rotation[None], s.position[None])))
+        for s in (predicted, true)
+    ]
+    angle = rotation_angle(pairs[0].rotation.transpose(-1, -2) @ pairs[1].rotation)
+    shift = ((pairs[0].position - pairs[1].position) ** 2).sum(-1)
+    distance = ((lever_arm_mm * angle) ** 2 + shift + _TINY).sqrt()
+    return (distance.sum(1) - distance.diagonal()) / (count - 1)
+
+
+def ncc_distance(predicted: Tensor, target: Tensor, patch_px: int = 0) -> Tensor:
+    """``1 - NCC`` [b] between images [b, rows, columns]: over the whole image or, if ``patch_px`` is not 0, half of it
+    over the whole image and half the mean over all patches of that size (multiscale NCC)."""
+    p, q = _standardised(predicted), _standardised(target)
+    whole = (p * q).mean((1, 2))
+    if patch_px == 0:
+        return 1 - whole
+
+    def local(image: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(image[:, None], patch_px, 1)
+
+    mean_p, mean_q = local(p), local(q)
+    deviation = ((local(p * p) - mean_p**2).clamp_min(0) + _FLAT) * ((local(q * q) - mean_q**2).clamp_min(0) + _FLAT)
+    patches = (local(p * q) - mean_p * mean_q) / deviation.sqrt()
+    return 1 - (whole + patches.mean((1, 2, 3))) / 2
+
+
+def dice_distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - Dice [b] between soft silhouettes [b, structures, rows, columns] with values from 0 to 1, mean over the
+    structures."""
+    overlap = (predicted * target).sum((2, 3))
+    size = predicted.sum((2, 3)) + target.sum((2, 3))
+    return 1 - ((2 * overlap + 1) / (size + 1)).mean(1)
+
+
+def _between(a: Seen, b: Seen) -> tuple[Tensor, Tensor]:
+    """Rotation and translation of camera b in camera a."""
+    rotation = a.rotation.transpose(-1, -2) @ b.rotation
+    return rotation, a.position - (rotation @ b.position[..., None])[..., 0]
+
+
+def _standardised(images: Tensor) -> Tensor:
+    """Images [b, rows, columns] with zero mean and unit deviation each."""
+    centred = images - images.mean((1, 2), keepdim=True)
+    return centred / (centred.square().mean((1, 2), keepdim=True) + 1e-12).sqrt()

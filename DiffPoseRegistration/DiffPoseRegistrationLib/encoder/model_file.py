@@ -5,9 +5,7 @@ No pickle: tensors and a JSON text in the file's metadata, so that opening a mod
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,36 +14,45 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from .. import __version__
 from ..errors import InputError
-from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from ..imaging.files import write_whole
 from ..imaging.values import CTVolume, XRay
-from .augmentation import normalised
-from .coordinates import coordinates_to_poses
+from ..refinement.starts import Hypotheses
+from . import hypotheses
+from .frame import PoseFrame
 from .network import PoseEncoder
+from .reading import PoseReader, XRayStack, one_thread
+from .settings import TrainingSettings
 from .simulator import network_camera
 
-FORMAT = "diffpose-model"
-FORMAT_VERSION = 1
+FORMAT, PRETRAINED_FORMAT = "diffpose-model", "diffpose-pretrained"
+FORMAT_VERSION = 2
+_DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, InputError)
+_LEAST_SEEN = 0.2  # of the network's image
 
 
 @dataclass(frozen=True)
 class PreparedModel:
     """A network that knows one CT.
 
+    network, frame, settings
+        The weights, what their poses are relative to, and how they were trained and are read.
     camera
         The X-ray camera that it was trained for. pose_range: the poses it was trained on.
     ct_fingerprint, ct_name
         The CT that it was trained on.
     training
-        The training's record: settings, time, images, errors on unseen simulated X-rays.
+        The training's record: time, images, errors on unseen simulated X-rays.
     """
 
     network: PoseEncoder
+    frame: PoseFrame
+    settings: TrainingSettings
     camera: Camera
     pose_range: PoseRange
     ct_fingerprint: str
@@ -59,51 +66,41 @@ class PreparedModel:
                 f"The model was made for another CT ({self.ct_name}) than {ct.name}; prepare a model for this CT."
             )
 
+    def hypotheses(self, xray: XRay) -> Hypotheses:
+        """The poses that the network reads from an X-ray, with weights, the likeliest first.
+
+        An X-ray of another detector, with another pixel size, distance, crop or display side, is resampled along its
+        rays.
+
+        Raises
+        ------
+        InputError
+            If the X-ray shows too little of what the network was trained to see.
+        """
+        seen_by = network_camera(self.camera, self.settings.image_side)
+        stack = XRayStack(
+            torch.from_numpy(xray.attenuation)[None], torch.from_numpy(xray.mask)[None], xray.camera, seen_by
+        )
+        seen = float(stack.seen([0], np.eye(3)[None])[1].mean())
+        if seen < _LEAST_SEEN:
+            raise InputError(
+                f"{xray.name} shows only {seen:.0%} of the field of view that the model was made for (detector of "
+                f"{_size_in_words(self.camera)}, the X-ray's {_size_in_words(xray.camera)}); prepare a model with "
+                "this X-ray's geometry."
+            )
+        with one_thread():
+            parameterisation = self.settings.parameterisation(self.frame)
+            readings = PoseReader(self.network, parameterisation, self.frame, self.settings.looks).read(stack)
+        return hypotheses.weighed(readings, self.pose_range)
+
     def predict(self, xray: XRay) -> np.ndarray:
-        """The pose [4, 4] that the network reads from an X-ray."""
-        image, mask = network_input(xray, network_camera(self.camera))
-        with torch.no_grad(), _one_thread():
-            coordinates = self.network.eval()(normalised(image, mask)).double().numpy()
-        return rigid.validated_pose(coordinates_to_poses(coordinates, self.pose_range)[0], "The predicted pose")
+        """The likeliest pose [4, 4] that the network reads from an X-ray."""
+        return self.hypotheses(xray).poses[0]
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One small image is done in milliseconds by one thread; several wait for one another on a busy machine, for
-    half a second in our trials."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def network_input(xray: XRay, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attenuation and mask [1, 1, rows, columns] of ``xray`` as ``camera`` would have seen it.
-
-    Every pixel of ``camera`` looks along a ray, and so does every pixel of the X-ray's own camera: matching
-    rays, not pixels, serves X-rays with another pixel size, distance, crop or display side. Averaging
-    comes before sampling, so that nothing aliases.
-    """
-    columns, rows = np.meshgrid(np.arange(camera.columns), np.arange(camera.rows))
-    rays = camera.pixels_to_camera(np.stack([columns, rows], axis=-1).astype(np.float64))
-    pixels = xray.camera.project(rays)
-    # How many X-ray pixels one network pixel spans decides how far to average first.
-    span = np.linalg.norm(pixels[0, 1] - pixels[0, 0]) if camera.columns > 1 else 1.0
-    factor = max(1, round(float(span)))
-    size = (max(1, xray.camera.rows // factor), max(1, xray.camera.columns // factor))
-    mask = torch.from_numpy(xray.mask.astype(np.float32))[None, None]
-    image = torch.from_numpy(xray.attenuation)[None, None] * mask
-    reduce = torch.nn.functional.interpolate
-    image, weight = reduce(image, size=size, mode="area"), reduce(mask, size=size, mode="area")
-    image = image / weight.clamp_min(1e-6)
-    # grid_sample's coordinates with align_corners=False: -1 and 1 are the outer edges of the image.
-    grid = (pixels + 0.5) / np.array([xray.camera.columns, xray.camera.rows]) * 2 - 1
-    where = torch.from_numpy(grid.astype(np.float32))[None]
-    sample = torch.nn.functional.grid_sample
-    seen = sample(weight, where, align_corners=False, padding_mode="zeros") > 0.5
-    return sample(image, where, align_corners=False, padding_mode="border"), seen.float()
+def _size_in_words(camera: Camera) -> str:
+    height, width = np.array(camera.pixel_spacing_mm) * (camera.rows, camera.columns)
+    return f"{width:.0f} x {height:.0f} mm at {camera.source_to_detector_mm:.0f} mm"
 
 
 def save_model(model: PreparedModel, path: str | Path) -> None:
@@ -115,17 +112,12 @@ def save_model(model: PreparedModel, path: str | Path) -> None:
         If the file cannot be written.
     """
     description = {
-        "format_version": FORMAT_VERSION,
-        "diffpose": __version__,
-        "widths": list(model.network.widths),
-        "camera": model.camera.to_json(),
+        **described_network(model.network, model.frame, model.settings, model.camera),
         "pose_range": model.pose_range.to_json(),
         "ct": {"fingerprint": model.ct_fingerprint, "name": model.ct_name},
         "training": model.training,
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.network.state_dict().items()}
-    content = save(tensors, {"format": FORMAT, "description": json.dumps(description)})
-    write_whole(path, lambda target: target.write_bytes(content))
+    write_tensors(path, FORMAT, description, model.network.state_dict())
 
 
 def load_model(path: str | Path) -> PreparedModel:
@@ -134,34 +126,93 @@ def load_model(path: str | Path) -> PreparedModel:
     Raises
     ------
     InputError
-        If the file is missing, damaged, no DiffPose model or from a newer version.
+        If the file is missing, damaged, no DiffPose model or from another version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; make a model with 'diffpose prepare'.")
-    damaged = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
+    description, tensors = read_tensors(path, FORMAT)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        description = json.loads(metadata.get("description", "{}"))
-        is_newer = description.get("format_version", 0) > FORMAT_VERSION
-    except damaged as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}); prepare the model again.") from error
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} is not a DiffPose model; make one with 'diffpose prepare'.")
-    if is_newer:
-        raise InputError(f"{path} was made by a newer DiffPose ({description.get('diffpose')}); update this one.")
-    try:
-        network = PoseEncoder(tuple(description["widths"]))
-        network.load_state_dict(tensors)
+        network, frame, settings, camera = built_network(description, tensors)
         return PreparedModel(
-            network.eval(),
-            Camera.from_json(description["camera"]),
+            network,
+            frame,
+            settings,
+            camera,
             PoseRange.from_json(description["pose_range"]),
             description["ct"]["fingerprint"],
             description["ct"]["name"],
             description["training"],
         )
-    except (*damaged, InputError) as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}); prepare the model again.") from error
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+
+
+def described_network(
+    network: PoseEncoder, frame: PoseFrame, settings: TrainingSettings, camera: Camera
+) -> dict[str, Any]:
+    """What :func:`built_network` reads."""
+    return {
+        "hypotheses": network.shape.hypotheses,
+        "frame": frame.to_json(),
+        "settings": settings.to_json(),
+        "camera": camera.to_json(),
+    }
+
+
+def built_network(
+    description: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[PoseEncoder, PoseFrame, TrainingSettings, Camera]:
+    """The network of a file with its weights, frame, settings and camera. Raises what a damaged file may raise."""
+    settings = TrainingSettings.from_json(description["settings"])
+    frame = PoseFrame.from_json(description["frame"])
+    network = PoseEncoder(settings.network_shape(frame))
+    network.load_state_dict(tensors)
+    return network.eval(), frame, settings, Camera.from_json(description["camera"])
+
+
+def write_tensors(path: str | Path, form: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Writes tensors with a description, whole or not at all. Raises InputError if it cannot be written."""
+    described = {"format_version": FORMAT_VERSION, "diffpose": __version__, **description}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    content = save(tensors, {"format": form, "description": json.dumps(described)})
+    write_whole(path, lambda target: target.write_bytes(content))
+
+
+def read_tensors(path: str | Path, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and the tensors of a file of the format ``form``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, of another format or version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; make a model with 'diffpose prepare'.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        description = json.loads(metadata.get("description", "{}"))
+        version = int(description.get("format_version", 0))
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    found = metadata.get("format")
+    if found != form and {found, form} == {FORMAT, PRETRAINED_FORMAT}:
+        raise InputError(
+            f"{path} is a {'pretrained network' if form == FORMAT else 'model of one CT'}; "
+            + (
+                "make a model of your CT from it with 'diffpose prepare --from'."
+                if form == FORMAT
+                else "give one that 'diffpose pretrain' made."
+            )
+        )
+    if found != form:
+        raise InputError(f"{path} is not a DiffPose model; make one with 'diffpose prepare'.")
+    if version > FORMAT_VERSION:
+        raise InputError(f"{path} was made by a newer DiffPose ({description.get('diffpose')}); update this one.")
+    if 0 < version < FORMAT_VERSION:
+        raise InputError(f"{path} was made by an older DiffPose ({description.get('diffpose')}); prepare it again.")
+    return description, tensors
+
+
+def _damaged(path: str | Path, error: BaseException) -> InputError:
+    return InputError(f"{path} is damaged ({type(error).__name__}); prepare the model again.")

@@ -1,20 +1,109 @@
-"""A small ResNet with GroupNorm that regresses six pose coordinates.
+"""ResNets with GroupNorm that regress poses.
 
-ResNet: K. He et al., CVPR 2016. GroupNorm (Y. Wu, K. He, ECCV 2018) instead of BatchNorm because
-training and use see differently distributed images, as in DiffPose. The last feature map is averaged to
-4 x 4 cells and kept as such: where things are in the image is what the translation is read from.
+ResNet: K. He et al., CVPR 2016. GroupNorm (Y. Wu, K. He, ECCV 2018) instead of BatchNorm because training and use see
+differently distributed images, as in DiffPose.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-CELLS = 4
+from ..errors import InputError
+
+CELLS = 4  # the patch network's last map is averaged to 4 x 4 cells: where things are tells the translation
+_RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+BACKBONES = ("patch", *_RESNETS)
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut, pre-activation order."""
+@dataclass(frozen=True)
+class NetworkShape:
+    """What a network is built from.
+
+    backbone
+        ``"patch"``: a small pre-activation ResNet whose stem takes patches of 4 x 4 pixels. (On a CPU most of a
+        ResNet's time goes into its first, largest maps; a patch stem learns four times as many X-rays a second.)
+        ``"resnet18"``, ``"resnet34"``: the papers'.
+    widths
+        Channels of the patch network's stages; each after the first halves the image. Not used by the others.
+    outputs
+        Numbers of a pose.
+    hypotheses
+        Poses of an X-ray.
+
+    Raises
+    ------
+    InputError
+        If there is no such backbone or a number cannot be used.
+    """
+
+    backbone: str = "patch"
+    widths: tuple[int, ...] = (32, 64, 128)
+    outputs: int = 6
+    hypotheses: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        if self.backbone not in BACKBONES:
+            raise InputError(f"Backbone {self.backbone!r} is not known; choose one of {', '.join(BACKBONES)}.")
+        if not self.widths or any(width < 8 or width % 8 for width in self.widths):
+            raise InputError(f"The network's widths are {list(self.widths)}; give multiples of 8, such as 32 64 128.")
+        if not 1 <= self.hypotheses <= 64:
+            raise InputError(f"A network has from 1 to 64 hypotheses, not {self.hypotheses}.")
+
+
+class PoseEncoder(nn.Module):
+    """X-ray [b, 1, rows, columns], normalised -> ``hypotheses`` poses [b, hypotheses, outputs] and the logarithms of
+    their weights [b, hypotheses], which are zero where there is one pose only."""
+
+    def __init__(self, shape: NetworkShape | None = None) -> None:
+        super().__init__()
+        self.shape = shape or NetworkShape()
+        if self.shape.backbone == "patch":
+            features = self._build_patches()
+            hidden: list[nn.Module] = [nn.Linear(features, 256), nn.ReLU()]
+            features = 256
+        else:
+            features = self._build_resnet(_RESNETS[self.shape.backbone])
+            hidden = []
+        weights = self.shape.hypotheses if self.shape.hypotheses > 1 else 0
+        self.head = nn.Sequential(*hidden)
+        self.pose = nn.Linear(features, self.shape.hypotheses * self.shape.outputs)
+        self.weight = nn.Linear(features, weights) if weights else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.head(self.trunk(self.stem(x)).flatten(1))
+        poses = self.pose(features).unflatten(1, (self.shape.hypotheses, self.shape.outputs))
+        return poses, features.new_zeros(len(x), 1) if self.weight is None else self.weight(features)
+
+    def _build_patches(self) -> int:
+        widths = self.shape.widths
+        self.stem: nn.Module = nn.Conv2d(1, widths[0], 4, 4, bias=False)
+        before = (widths[0], *widths)
+        blocks = [_PreBlock(before[n], width, 1 if n == 0 else 2) for n, width in enumerate(widths)]
+        last = [nn.GroupNorm(8, widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(CELLS)]
+        self.trunk = nn.Sequential(*blocks, *last)
+        return widths[-1] * CELLS * CELLS
+
+    def _build_resnet(self, depths: tuple[int, ...]) -> int:
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 64, 7, 2, 3, bias=False), nn.GroupNorm(32, 64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )
+        blocks: list[nn.Module] = []
+        before = 64
+        for stage, depth in enumerate(depths):
+            width = 64 * 2**stage
+            for n in range(depth):
+                blocks.append(_PostBlock(before, width, 2 if stage and n == 0 else 1))
+                before = width
+        self.trunk = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1))
+        return before
+
+
+class _PreBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut, norms and activations before them."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -32,28 +121,21 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + residual
 
 
-class PoseEncoder(nn.Module):
-    """X-ray [b, 1, rows, columns], normalised -> pose coordinates [b, 6] in units of the pose range.
+class _PostBlock(nn.Module):
+    """The basic block of ResNet-18 and -34: norms and activations after the convolutions."""
 
-    ``widths`` are the channels of the stages. The stem takes patches of 4 x 4 pixels, each stage after the
-    first halves the image. (On a CPU most of a ResNet's time goes into its first, largest maps; a patch
-    stem learns four times as many X-rays a second.)
-    """
-
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128)) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
-        self.widths = tuple(widths)
-        self.stem = nn.Conv2d(1, widths[0], 4, 4, bias=False)
-        blocks: list[nn.Module] = []
-        channels = widths[0]
-        for n, width in enumerate(widths):
-            blocks.append(ResidualBlock(channels, width, 1 if n == 0 else 2))
-            channels = width
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.GroupNorm(8, channels)
-        self.pool = nn.AdaptiveAvgPool2d(CELLS)
-        self.head = nn.Sequential(nn.Linear(channels * CELLS * CELLS, 256), nn.ReLU(), nn.Linear(256, 6))
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.norm1 = nn.GroupNorm(32, channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.norm2 = nn.GroupNorm(32, channels_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.GroupNorm(32, channels_out)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.pool(torch.relu(self.norm(self.blocks(self.stem(x)))))
-        return self.head(features.flatten(1))
+        residual = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(self.shortcut(x) + residual)

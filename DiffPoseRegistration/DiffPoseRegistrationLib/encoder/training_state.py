@@ -1,30 +1,34 @@
 """The complete state of a training: what a checkpoint holds, so that a killed training goes on as if it had not been.
 
-``state.safetensors`` holds every tensor (weights, their average, the optimisers' memories, torch's random
-state), ``state.json`` the counters, the numpy random state and what is trained. No pickle: opening a
-checkpoint runs no code.
+``state.safetensors`` holds every tensor (weights, their average, the best so far, the optimisers' memories),
+``state.json`` the counters and what is trained. Randomness needs no state: that of a batch follows from the seed and
+the batch's number. No pickle: opening a checkpoint runs no code.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from .muon import optimisers
-from .network import PoseEncoder
+from .network import NetworkShape, PoseEncoder
+from .optimisation import optimisers
+from .settings import TrainingSettings
+from .validation import ErrorEstimate
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_NETWORKS = ("network", "averaged", "best")
 _TENSORS, _COUNTERS = "state.safetensors", "state.json"
-_COUNTED = ("step", "images", "seconds", "rendering_seconds")
+_COUNTED = ("step", "images", "seconds", "rendering_seconds", "parts", "best_error_mm")
 
 
 class SavedState(Protocol):
@@ -46,59 +50,76 @@ class Checkpoints(Protocol):
 
 @dataclass(frozen=True)
 class Validation:
-    """Errors (mm, mean over the landmarks) on unseen X-rays after ``seconds`` of learning from ``images``."""
+    """What was measured after ``seconds`` of learning from ``images``."""
 
     seconds: float
     images: int
-    median_mm: float
-    percentile95_mm: float
+    estimate: ErrorEstimate
+
+    def to_json(self) -> dict[str, float]:
+        return {"seconds": self.seconds, "images": self.images, **asdict(self.estimate)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, float]) -> Validation:
+        rest = {name: value for name, value in data.items() if name not in ("seconds", "images")}
+        return cls(data["seconds"], int(data["images"]), ErrorEstimate(**rest))
 
 
 @dataclass
 class TrainingState:
     """Everything that the next training step depends on, and what has been counted so far.
 
+    network, averaged, best
+        The weights, their moving average, and that average where it measured best.
+    parts
+        In how many parts a batch is processed; more than the settings say once memory ran out.
+    best_error_mm
+        Median error of ``best``.
     seconds
-        Time spent learning, over all attempts. rendering_seconds: the part of it that rendering took.
+        Time spent learning, over all attempts. rendering_seconds: time spent making batches, most of it meanwhile.
     curve
         Every validation so far, the newest last.
     """
 
     network: PoseEncoder
     averaged: PoseEncoder
+    best: PoseEncoder
     optimisers: list[torch.optim.Optimizer]
-    random: np.random.Generator
-    torch_random: torch.Generator
+    parts: int = 1
     step: int = 0
     images: int = 0
     seconds: float = 0.0
     rendering_seconds: float = 0.0
+    best_error_mm: float = math.inf
     curve: list[Validation] = field(default_factory=list)
 
     @classmethod
-    def new(cls, seed: int, device: str, hidden_rate: float, other_rate: float) -> TrainingState:
-        """An untrained network; the same for the same seed."""
-        torch.manual_seed(seed)
-        network = PoseEncoder().to(device).to(memory_format=torch.channels_last)
+    def new(
+        cls, settings: TrainingSettings, shape: NetworkShape, device: str, weights: PoseEncoder | None = None
+    ) -> TrainingState:
+        """An untrained network, the same for the same seed, or one that begins with ``weights``."""
+        torch.manual_seed(settings.seed)
+        network = PoseEncoder(shape)
+        if weights is not None:
+            network.load_state_dict(weights.state_dict())
+        network = network.to(device).to(memory_format=torch.channels_last)
         return cls(
             network,
             copy.deepcopy(network),
-            optimisers(network, hidden_rate, other_rate),
-            np.random.default_rng(seed),
-            torch.Generator().manual_seed(seed),
+            copy.deepcopy(network),
+            optimisers(network, settings),
+            settings.parts,
         )
 
     def write(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
         """Write the state into ``folder``; ``belongs_to`` says what is trained, as JSON can hold it."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self._tensors().items()}
-        tensors["random"] = self.torch_random.get_state()
         (folder / _TENSORS).write_bytes(save(tensors))
         counters = {
             "format_version": FORMAT_VERSION,
             "belongs_to": belongs_to,
             **{name: getattr(self, name) for name in _COUNTED},
-            "curve": [list(vars(point).values()) for point in self.curve],
-            "random": self.random.bit_generator.state,
+            "curve": [point.to_json() for point in self.curve],
         }
         (folder / _COUNTERS).write_text(json.dumps(counters), encoding="utf-8")
 
@@ -108,27 +129,25 @@ class TrainingState:
         try:
             counters = json.loads((folder / _COUNTERS).read_text(encoding="utf-8"))
             tensors = load_file(folder / _TENSORS)
-        except (OSError, ValueError):
+        except (OSError, ValueError, SafetensorError):
             return False
         if counters.get("format_version") != FORMAT_VERSION:
             return False
         if counters.get("belongs_to") != json.loads(json.dumps(belongs_to)):
             return False
-        for name in ("network", "averaged"):
+        for name in _NETWORKS:
             mine = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
             getattr(self, name).load_state_dict(mine)
         for number, optimiser in enumerate(self.optimisers):
             self._read_optimiser(optimiser, f"optimiser{number}.", tensors)
-        self.torch_random.set_state(tensors["random"])
-        self.random.bit_generator.state = counters["random"]
         for name in _COUNTED:
             setattr(self, name, counters[name])
-        self.curve = [Validation(*values) for values in counters["curve"]]
+        self.curve = [Validation.from_json(point) for point in counters["curve"]]
         return True
 
     def _tensors(self) -> dict[str, Tensor]:
         named = {}
-        for name in ("network", "averaged"):
+        for name in _NETWORKS:
             named.update({f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()})
         for number, optimiser in enumerate(self.optimisers):
             for index, memory in optimiser.state_dict()["state"].items():

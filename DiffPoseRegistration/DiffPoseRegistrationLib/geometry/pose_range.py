@@ -18,6 +18,7 @@ from . import rigid
 # Where the source stands, as a direction from the isocentre in RAS.
 _SOURCE_DIRECTION = {"AP": (0, 1, 0), "PA": (0, -1, 0), "LL": (-1, 0, 0), "RL": (1, 0, 0)}
 VIEWS = tuple(_SOURCE_DIRECTION)
+DISTRIBUTIONS = ("uniform", "gaussian")
 
 
 def view_pose(view: str, isocentre: np.ndarray, source_to_isocentre_mm: float) -> np.ndarray:
@@ -47,12 +48,21 @@ class PoseRange:
         in AP), the camera's x axis, and the beam.
     translation_mm
         Half ranges (across, along the beam, up-down): the camera's x, z and y.
+    distribution
+        ``"uniform"`` in the six, or ``"gaussian"``: then they are standard deviations, of the twist (rotation vector
+        and translation of se(3)) about the isocentre in camera axes.
+
+    Raises
+    ------
+    InputError
+        If the centre is no pose, a range is not three numbers from 0 upwards, or the distribution is not known.
     """
 
     centre: np.ndarray
     isocentre: np.ndarray
     rotation_deg: tuple[float, float, float]
     translation_mm: tuple[float, float, float]
+    distribution: str = "uniform"
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -63,6 +73,14 @@ class PoseRange:
             if len(values) != 3 or not all(0 <= v <= high for v in values):
                 raise InputError(f"{name} must be three half ranges between 0 and {high:g}, not {values}.")
             set_(self, name, values)
+        if self.distribution not in DISTRIBUTIONS:
+            raise InputError(f"Poses are distributed {' or '.join(DISTRIBUTIONS)}, not {self.distribution!r}.")
+
+    def half_ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Half ranges [3] of the rotations (deg) and [3] of the translations (mm); of a normal distribution those of
+        the uniform one that varies as much."""
+        wider = np.sqrt(3.0) if self.distribution == "gaussian" else 1.0
+        return np.array(self.rotation_deg) * wider, np.array(self.translation_mm) * wider
 
     def pose(self, coordinates: np.ndarray) -> np.ndarray:
         """Poses [..., 4, 4] at coordinates [..., 6] = (primary, secondary, roll [deg], across, along
@@ -87,9 +105,33 @@ class PoseRange:
         return motion @ self.centre
 
     def sample(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """``count`` poses [count, 4, 4], uniform in the range's coordinates."""
+        """``count`` poses [count, 4, 4] from the range."""
         half = np.array([*self.rotation_deg, *self.translation_mm])
-        return self.pose(random.uniform(-1.0, 1.0, (count, 6)) * half)
+        if self.distribution == "uniform":
+            return self.pose(random.uniform(-1.0, 1.0, (count, 6)) * half)
+        twists = random.normal(size=(count, 6)) * half
+        twists[:, :3] = np.deg2rad(twists[:, [1, 0, 2]])
+        axes = self.centre[:3, :3]
+        twists = np.concatenate([twists[:, :3] @ axes.T, twists[:, [3, 5, 4]] @ axes.T], axis=1)
+        return rigid.update_pose(self.centre, twists, self.isocentre)
+
+    def holds(self, pose: np.ndarray) -> bool:
+        """Whether ``pose`` [4, 4] lies within the half ranges; of a normal distribution, within twice them."""
+        axes = self.centre[:3, :3]
+        turned = axes.T @ pose[:3, :3]
+        angles = np.rad2deg(
+            [
+                np.arctan2(turned[0, 2], turned[2, 2]),
+                np.arcsin(np.clip(-turned[1, 2], -1, 1)),
+                np.arctan2(turned[1, 0], turned[1, 1]),
+            ]
+        )
+        motion = rigid.about_point(pose @ rigid.inverse(self.centre), -self.isocentre)
+        shift = (motion[:3, 3] @ axes)[[0, 2, 1]]
+        rotation, translation = self.half_ranges()
+        reach = 2.0 if self.distribution == "gaussian" else 1.0
+        most = reach * np.concatenate([rotation, translation]) * (1 + 1e-9)
+        return bool((np.abs(np.concatenate([angles, shift])) <= np.maximum(most, 1e-6)).all())
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -97,6 +139,7 @@ class PoseRange:
             "isocentre_ras_mm": self.isocentre.tolist(),
             "rotation_deg": list(self.rotation_deg),
             "translation_mm": list(self.translation_mm),
+            "distribution": self.distribution,
         }
 
     @classmethod
@@ -106,6 +149,7 @@ class PoseRange:
             np.array(data["isocentre_ras_mm"]),
             tuple(data["rotation_deg"]),
             tuple(data["translation_mm"]),
+            data.get("distribution", "uniform"),
         )
 
 

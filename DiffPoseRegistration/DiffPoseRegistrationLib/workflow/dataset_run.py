@@ -175,6 +175,7 @@ def model_for(
 ) -> PreparedModel:
     """The model of a subject's view, read from ``out`` or prepared and kept there."""
     from ..encoder.model_file import load_model, save_model
+    from ..encoder.settings import TrainingSettings
     from .prepare import prepare
 
     path = _model_file(out, subject, view)
@@ -184,10 +185,9 @@ def model_for(
         return model
     camera = next(frame.camera for frame in subject.frames if frame.view == view)
     pose_range = dataset.priors[view].pose_range(ct)
-    options = {"minutes": settings.minutes, "seed": settings.seed, "device": settings.device}
-    if settings.steps is not None:
-        options["steps"] = settings.steps
-    model = prepare(ct, camera, pose_range, progress=progress, cancelled=cancelled, **options)
+    training = TrainingSettings(minutes=settings.minutes, steps=settings.steps, seed=settings.seed)
+    options = {"device": settings.device, "progress": progress, "cancelled": cancelled}
+    model = prepare(ct, camera, pose_range, training, **options)
     path.parent.mkdir(exist_ok=True)
     save_model(model, path)
     return model

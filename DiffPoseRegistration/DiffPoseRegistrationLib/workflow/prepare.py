@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from ..encoder.lessons import TrainingBody
 from ..encoder.model_file import PreparedModel
-from ..encoder.training import TrainingProgress, TrainingSettings, train
+from ..encoder.settings import TrainingSettings
+from ..encoder.training import TrainingProgress, train
 from ..encoder.training_state import Checkpoints
+from ..errors import InputError
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from ..imaging.values import CTVolume
+from ..rendering.structures import only_structures
 from .device import resolved_device
 from .scoring import bone_points
 
@@ -18,13 +24,13 @@ def prepare(
     ct: CTVolume,
     camera: Camera,
     pose_range: PoseRange,
+    settings: TrainingSettings | None = None,
     *,
-    minutes: float = 2.0,
-    steps: int | None = None,
-    seed: int = 0,
+    labels: np.ndarray | None = None,
     device: str = "auto",
     progress: Callable[[float, str, float | None], None] | None = None,
     watch: Callable[[TrainingProgress], None] | None = None,
+    warn: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float | None = None,
@@ -33,12 +39,16 @@ def prepare(
 
     Parameters
     ----------
-    minutes
-        Time to learn. steps: instead of it, exactly so many batches; see ``TrainingSettings``.
+    settings
+        How to train and for how long.
+    labels
+        Array [k, j, i] of whole numbers on the CT's voxels: structures for the Dice loss, 0 being none.
     progress
         Called with the share done (0 to 1), a line of text and the remaining seconds.
     watch
         Called with all the numbers, before ``progress``.
+    warn
+        Called with sentences that the person should read.
     cancelled
         Asked between steps; True ends the training.
     checkpoints, checkpoint_seconds
@@ -47,31 +57,66 @@ def prepare(
     Raises
     ------
     InputError
-        If the CT does not project into the image from the range, or the device is missing.
+        If the CT does not project into the image from the range, the device is missing, or the settings ask for
+        structures and there are none.
     Cancelled
         If ``cancelled`` said so.
     """
-
-    def report(state: TrainingProgress) -> None:
-        if watch is not None:
-            watch(state)
-        if progress is not None:
-            text = f"{state.images} simulated X-rays"
-            if state.median_error_mm == state.median_error_mm:  # not NaN: validated at least once
-                text += f", error on unseen ones {state.median_error_mm:.1f} mm (median)"
-            progress(state.done, text, state.remaining_seconds)
-
-    settings = TrainingSettings(minutes=minutes, steps=steps, seed=seed)
+    settings = settings or TrainingSettings()
+    structures = _structures(ct, labels) if labels is not None else ()
+    if settings.dice_weight > 0 and not structures:
+        raise InputError("The Dice loss compares structures; give a segmentation of the CT, or set dice_weight to 0.")
     trained = train(
-        ct,
+        [TrainingBody(ct, pose_range, bone_points(ct), structures=structures)],
         camera,
-        pose_range,
-        bone_points(ct),
         settings,
         resolved_device(device),
-        report,
+        _reporter(progress, watch, warn),
         cancelled=cancelled,
         checkpoints=checkpoints,
         checkpoint_seconds=checkpoint_seconds,
     )
-    return PreparedModel(trained.network, camera, pose_range, ct.fingerprint, ct.name, trained.record)
+    return PreparedModel(
+        trained.network,
+        trained.frame,
+        settings,
+        camera,
+        pose_range,
+        ct.fingerprint,
+        ct.name,
+        trained.record,
+    )
+
+
+def _structures(ct: CTVolume, labels: np.ndarray) -> tuple[CTVolume, ...]:
+    chosen: Sequence[int] = [int(label) for label in np.unique(labels) if label > 0]
+    return tuple(only_structures(ct, labels, [label]) for label in chosen)
+
+
+def _reporter(
+    progress: Callable[[float, str, float | None], None] | None,
+    watch: Callable[[TrainingProgress], None] | None,
+    warn: Callable[[str], None] | None,
+) -> Callable[[TrainingProgress], None]:
+    """Tells everyone who wants to know how a training goes."""
+
+    def report(state: TrainingProgress) -> None:
+        if watch is not None:
+            watch(state)
+        for sentence in state.warnings if warn is not None else ():
+            warn(sentence)
+        if progress is not None:
+            progress(state.done, progress_in_words(state), state.remaining_seconds)
+
+    return report
+
+
+def progress_in_words(state: TrainingProgress) -> str:
+    """Such as "12800 simulated X-rays, median error on unseen ones 11.3 mm (10.1 to 12.9)"."""
+    text = f"{state.images} simulated X-rays"
+    if state.error is not None:
+        error = state.error
+        text += f", median error on unseen ones {error.median_mm:.1f} mm"
+        if error.low_mm is not None:
+            text += f" ({error.low_mm:.1f} to {error.high_mm:.1f})"
+    return text

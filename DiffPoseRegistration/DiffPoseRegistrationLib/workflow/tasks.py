@@ -10,9 +10,10 @@ simulate
     again when the job is resumed.
 prepare
     Input ``ct``. Settings ``camera``, ``centre_camera_to_world_ras_mm``, ``rotation_deg`` [3] (primary, secondary,
-    roll), ``translation_mm`` [3] (across, along the beam, up-down); [``minutes``, or ``steps`` for a training that
-    is repeatable to the bit; ``seed``, ``device``, ``checkpoint_seconds``]. Result: ``model.safetensors``.
-    Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
+    roll), ``translation_mm`` [3] (across, along the beam, up-down); [``distribution`` as of ``PoseRange``;
+    ``preset``, ``training``, ``minutes``, ``until_mm``, ``steps``, ``seed`` as of ``presets.chosen_settings``;
+    ``device``, ``checkpoint_seconds``], input [``segmentation``].
+    Result: ``model.safetensors``. Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
     ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``;
@@ -36,6 +37,7 @@ A warm worker keeps the CT with its renderer and the model for the next job, see
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -125,26 +127,33 @@ def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
 
 def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
     from ..encoder.model_file import save_model
+    from ..encoder.presets import chosen_settings
+    from ..imaging.segmentation import read_labels
     from .prepare import prepare
 
     camera, centre = settings.camera("camera"), settings.pose("centre_camera_to_world_ras_mm")
     rotation, translation = (settings.numbers(name, 3, 0, most) for name, most in _HALF_RANGES.items())
+    distribution = settings.text("distribution", "uniform")
+    training = chosen_settings(
+        settings.text("preset", "default"), **settings.given("training", "minutes", "until_mm", "steps", "seed")
+    )
     options = {
-        "minutes": settings.number("minutes", 1e-3, 1440, 2.0),
-        "steps": settings.whole("steps", 1, 10**9, None),
-        "seed": settings.whole("seed", 0, 2**32 - 1, 0),
         "checkpoint_seconds": settings.number("checkpoint_seconds", 0, 3600, None),
         **settings.given("device"),
     }
     _tell_unknown(settings, context)
     context.progress(0, 1, {"text": "reading the CT"})
     ct = _ct(inputs, context)
+    if inputs.get("segmentation"):
+        options["labels"] = read_labels(inputs["segmentation"], ct)
     model = prepare(
         ct,
         camera,
-        PoseRange(centre, ct.centre_ras, rotation, translation),
+        PoseRange(centre, ct.centre_ras, rotation, translation, distribution),
+        training,
         progress=_progress_of(context),
         watch=_curve_of(context),
+        warn=context.warning,
         cancelled=context.cancelled,
         checkpoints=context.checkpoints,
         **options,
@@ -187,6 +196,7 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
     for one in {id(one): one for one in (settings, *each)}.values():
         _tell_unknown(one, context)
     context.progress(0, 1, {"text": "reading"})
+    model = _model(inputs["model"], context) if inputs.get("model") else None
     ct = _ct(inputs, context)
     shots = []
     for path, (camera, of_shot) in zip(xray_paths, known):
@@ -194,7 +204,6 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
         for sentence in xray.warnings:
             context.warning(sentence)
         shots.append(Shot(xray=xray, **of_shot))
-    model = _model(inputs["model"], context) if inputs.get("model") else None
     renderer = _renderer(ct, context)
     reading_seconds = time.perf_counter() - began
     shown = shots[0].xray
@@ -373,8 +382,8 @@ def _curve_of(context: JobContext) -> Callable[[TrainingProgress], None]:
             {
                 "images": state.images,
                 "loss": state.loss,
-                "median_error_mm": state.median_error_mm,
-                "percentile95_error_mm": state.percentile95_error_mm,
+                "median_error_mm": math.nan if state.error is None else state.error.median_mm,
+                "percentile95_error_mm": math.nan if state.error is None else state.error.percentile95_mm,
             }
         )
         if len(state.curve) > shown and context.preview(_as_json(state), "preview.json"):
@@ -384,5 +393,6 @@ def _curve_of(context: JobContext) -> Callable[[TrainingProgress], None]:
 
 
 def _as_json(state: TrainingProgress) -> bytes:
-    names = ("seconds", "images", "median_mm", "percentile95_mm")
-    return json.dumps({name: [getattr(point, name) for point in state.curve] for name in names}).encode()
+    names = ("seconds", "images", "median_mm", "percentile95_mm", "low_mm", "high_mm")
+    points = [point.to_json() for point in state.curve]
+    return json.dumps({name: [point[name] for point in points] for name in names}).encode()

@@ -1,0 +1,194 @@
+"""Reading poses from X-rays with a trained network: once as they are, then from cameras turned towards the patient."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.camera import Camera
+from . import aim
+from .augmentation import normalised
+from .frame import PoseFrame
+from .network import PoseEncoder
+from .parameterisation import Parameterisation
+
+_AT_ONCE = 64  # images through the network
+
+
+class XRayStack:
+    """X-rays of one camera, as another camera at the same source, turned at will, would have seen them.
+
+    Every pixel of the other camera looks along a ray, and so does every pixel of the X-rays' own: matching rays, not
+    pixels, serves X-rays with another pixel size, distance, crop or display side. Averaging comes before sampling, so
+    that nothing aliases.
+
+    Parameters
+    ----------
+    images, masks
+        Attenuation [n, rows, columns] and where it may be used.
+    camera
+        Of the X-rays.
+    seen_by
+        The other camera, such as the network's.
+    """
+
+    def __init__(self, images: Tensor, masks: Tensor, camera: Camera, seen_by: Camera) -> None:
+        self._camera, self._seen_by = camera, seen_by
+        pixels = aim.seen_pixels(camera, seen_by, np.eye(3)[None])[0]
+        # How many X-ray pixels one pixel of the other camera spans decides how far to average first.
+        span = np.linalg.norm(pixels[0, 1] - pixels[0, 0]) if seen_by.columns > 1 else 1.0
+        factor = max(1, round(float(span)))
+        size = (max(1, camera.rows // factor), max(1, camera.columns // factor))
+        mask = masks.float()[:, None]
+        weight = torch.nn.functional.interpolate(mask, size=size, mode="area")
+        image = torch.nn.functional.interpolate(images.float()[:, None] * mask, size=size, mode="area")
+        self._image, self._weight = image / weight.clamp_min(1e-6), weight
+
+    def __len__(self) -> int:
+        return len(self._image)
+
+    def seen(self, which: Sequence[int] | np.ndarray, turns: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images and masks [m, 1, rows, columns] of the X-rays ``which`` [m] in cameras turned by ``turns``
+        [m, 3, 3]."""
+        pixels = aim.seen_pixels(self._camera, self._seen_by, np.asarray(turns))
+        # grid_sample's coordinates with align_corners=False: -1 and 1 are the outer edges of the image.
+        grid = (pixels + 0.5) / np.array([self._camera.columns, self._camera.rows]) * 2 - 1
+        where = torch.from_numpy(np.nan_to_num(grid, nan=9.0).astype(np.float32))
+        chosen = torch.as_tensor(np.asarray(which))
+        sample = torch.nn.functional.grid_sample
+        mask = sample(self._weight[chosen], where, align_corners=False, padding_mode="zeros") > 0.5
+        image = sample(self._image[chosen], where, align_corners=False, padding_mode="border")
+        return image, mask.float()
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What was read from n X-rays.
+
+    poses, weights
+        Poses [n, h, 4, 4] and how likely each is [n, h], adding up to one.
+    looks
+        The poses [n, h, k, 4, 4] that turned cameras gave, of which ``poses`` are the means; k may be 0.
+    """
+
+    poses: np.ndarray
+    weights: np.ndarray
+    looks: np.ndarray
+
+
+class PoseReader:
+    """Reads poses with a network.
+
+    Parameters
+    ----------
+    looks
+        From how many turned cameras each pose is read again; 0: the first reading stands.
+    """
+
+    def __init__(
+        self,
+        network: PoseEncoder,
+        parameterisation: Parameterisation,
+        frame: PoseFrame,
+        looks: int,
+        device: str = "cpu",
+    ) -> None:
+        self._network, self._parameterisation, self._frame = network, parameterisation, frame
+        self._looks, self._device = looks, device
+
+    def read(self, xrays: XRayStack, count: int | None = None) -> Readings:
+        """The poses of the first ``count`` (default: all) of ``xrays``; the same X-ray always gives the same."""
+        with torch.no_grad():
+            return self._read(xrays, len(xrays) if count is None else count)
+
+    def _read(self, xrays: XRayStack, count: int) -> Readings:
+        hypotheses = self._network.shape.hypotheses
+        which = np.repeat(np.arange(count), hypotheses)
+        as_it_is = np.tile(np.eye(3), (count, 1, 1))
+        rotations, positions, weights = self._predict(xrays, np.arange(count), as_it_is)
+        rotations, positions = rotations.reshape(-1, 3, 3), positions.reshape(-1, 3)  # [n h]
+        weight, looks = weights.reshape(-1), np.empty((len(which), 0, 4, 4))
+        if self._looks:
+            exact = aim.towards(rotations, positions)
+            rotations, positions, _ = self._look(xrays, which, exact, rotations, positions)
+            exact = aim.towards(rotations, positions)
+            random = np.random.default_rng(0)
+            found = []
+            for _ in range(self._looks):
+                turns = exact @ aim.spread(random, 1)  # the same for every X-ray, whoever is read beside it
+                found.append(self._look(xrays, which, turns, rotations, positions))
+            looks = np.stack([self._frame.poses(r, p) for r, p, _ in found], axis=1)
+            rotations = _mean_rotation(np.stack([r for r, _, _ in found]))
+            positions = np.mean([p for _, p, _ in found], axis=0)
+            weight = weight * np.mean([w for _, _, w in found], axis=0)
+        weight = weight.reshape(count, hypotheses)
+        return Readings(
+            self._frame.poses(rotations, positions).reshape(count, hypotheses, 4, 4),
+            weight / weight.sum(1, keepdims=True),
+            looks.reshape(count, hypotheses, looks.shape[1], 4, 4),
+        )
+
+    def _look(
+        self, xrays: XRayStack, which: np.ndarray, turns: np.ndarray, rotations: np.ndarray, positions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rotations, positions and weights that turned cameras give, in the camera as it was: of each camera's
+        hypotheses the one nearest to what is believed so far."""
+        turned, seen_at, weights = self._predict(xrays, which, turns)  # [m, h, ...]
+        back = turned @ np.swapaxes(turns, 1, 2)[:, None]
+        seen_at = np.einsum("mij,mhj->mhi", turns, seen_at)
+        angle = np.arccos(np.clip((np.einsum("mhij,mij->mh", back, rotations) - 1) / 2, -1, 1))
+        apart = np.linalg.norm(seen_at - positions[:, None], axis=-1)
+        nearest = (angle / self._frame.rotation_rad.max() + apart / self._frame.translation_mm.max()).argmin(1)
+        every = np.arange(len(which))
+        return back[every, nearest], seen_at[every, nearest], weights[every, nearest]
+
+    def _predict(
+        self, xrays: XRayStack, which: np.ndarray, turns: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rotations [m, h, 3, 3], positions [m, h, 3] and weights [m, h] that the network gives."""
+        parts = []
+        for start in range(0, len(which), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            raw, logits = apply(self._network, normalised(*xrays.seen(which[part], turns[part])).to(self._device))
+            seen = self._parameterisation(raw)
+            parts.append((seen.rotation, seen.position, logits.softmax(1)))
+        rotations, positions, weights = (torch.cat(tensors).double().cpu().numpy() for tensors in zip(*parts))
+        return _orthonormal(rotations), positions, weights
+
+
+def apply(network: PoseEncoder, image: Tensor) -> tuple[Tensor, Tensor]:
+    """The network's outputs, float32; inside, bfloat16 on GPUs that have it. (On CPUs that have it the many small
+    tensors' conversions cost more than it saves.)"""
+    reduced = image.is_cuda and torch.cuda.is_bf16_supported()
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=reduced):
+        poses, weights = network(image.contiguous(memory_format=torch.channels_last))
+    return poses.float(), weights.float()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """A few small images are done in milliseconds by one thread; several wait for one another on a busy machine, for
+    half a second in our trials."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _mean_rotation(rotations: np.ndarray) -> np.ndarray:
+    """Mean [n, 3, 3] of rotations [k, n, 3, 3], the one of least squared chordal distance."""
+    return _orthonormal(rotations.mean(axis=0))
+
+
+def _orthonormal(matrices: np.ndarray) -> np.ndarray:
+    """Nearest rotations [..., 3, 3]."""
+    u, _, vt = np.linalg.svd(matrices)
+    u[..., :, 2] *= np.linalg.det(u @ vt)[..., None]
+    return u @ vt
