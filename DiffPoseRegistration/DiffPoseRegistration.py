@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
@@ -18,7 +17,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from DiffPoseRegistrationLib.app import sample_data
-from DiffPoseRegistrationLib.app.environment import installed_version, missing_packages
+from DiffPoseRegistrationLib.app.environment import missing_packages
 from DiffPoseRegistrationLib.app.landmarks import landmark_errors
 from DiffPoseRegistrationLib.app.logic import RegistrationLogic
 from DiffPoseRegistrationLib.app.panel.panel import Panel
@@ -72,8 +71,7 @@ class DiffPoseRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        requirements = Path(self.resourcePath("requirements.txt"))
-        self._panel = Panel(self.ui, self.logic, self.logic.getParameterNode, requirements)
+        self._panel = Panel(self.ui, self.logic, self.logic.getParameterNode)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -157,8 +155,7 @@ class DiffPoseRegistrationTest(ScriptedLoadableModuleTest):
             self.logic.drr(ct, xray)  # it has no pose yet
 
     def test_registration(self):
-        requirements = Path(__file__).parent / "Resources" / "requirements.txt"
-        if missing_packages(requirements) or installed_version("torch") is None:
+        if missing_packages():
             self.skipTest("the worker's packages are not installed")
         ct, xray, landmarks, reference = sample_data.make_phantom()
         true = slicer.util.arrayFromTransformMatrix(reference)

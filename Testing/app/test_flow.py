@@ -71,7 +71,7 @@ def test_from_the_ct_to_the_verdict_and_back_from_a_file(panel, slicer_app, case
     jobs.eventHappened.connect(lambda event: said.append(ui.prepareLabel.text))
     loop.wait_for_job(jobs)
     assert any("simulated X-rays" in text for text in said), said
-    assert ui.modelPathLineEdit.currentPath.endswith("model.safetensors")
+    assert ui.modelsTable.rowCount == 1 and "6 / 6 / 6 °, 12 / 12 / 12 mm" in ui.modelsTable.item(0, 1).text()
 
     assert ui.registerButton.enabled, ui.registerButton.toolTip
     ui.registerButton.click()

@@ -177,7 +177,7 @@ def test_failed_job_is_said_in_words(panel, case, tmp_path):
     type_geometry(panel, case.camera)
     wrong = tmp_path / "other.safetensors"
     wrong.write_bytes(b"this is no model")
-    ui.modelPathLineEdit.currentPath = str(wrong)
+    panel.logic.getParameterNode().modelPath = str(wrong)  # a model whose file was damaged since
     settle()
     assert ui.registerButton.enabled, ui.registerButton.toolTip
     ui.registerButton.click()
@@ -335,3 +335,18 @@ def test_report_of_landmarks_and_pose(panel, case, tmp_path, monkeypatch):
     assert len(data["landmarks"]) == 1 + 20 + 3
     panel.ui.reportButton.click()  # never over another report
     assert "is there already" in slicer.app.messages[-1][1]
+
+
+def test_temporary_jobs_do_not_pile_up(panel, case):
+    """A job whose result is in the scene goes when the next one has begun; all go with the panel."""
+    ui, folders = panel.ui, []
+    panel.logic.jobs.stateChanged.connect(lambda state: folders.append(panel.logic.jobs.folder.path))
+    ui.ctSelector.setCurrentNode(case.ct)
+    settle()
+    for _n in range(2):
+        ui.simulateButton.click()
+        wait_for_job(panel)
+    first, second = dict.fromkeys(folders)
+    assert not first.exists() and second.exists()
+    panel.logic.close()
+    assert not second.exists()

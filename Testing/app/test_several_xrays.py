@@ -73,7 +73,7 @@ def test_all_frames_become_a_sequence_of_transforms(panel, moving):
 def test_cancelled_between_frames_keeps_what_was_found(panel, moving):
     from DiffPoseRegistrationLib.app import xray_node
 
-    _ct, xray, browser, poses, camera = moving
+    _ct, xray, browser, poses, _camera = moving
     panel.ui.allFramesCheckBox.checked = True
     xray_node.set_pose(xray, poses[0])
     choose_start(panel, "CURRENT")

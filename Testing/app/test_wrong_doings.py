@@ -103,7 +103,7 @@ def test_no_model(panel, case):
 def test_model_that_is_gone(panel, case, tmp_path):
     choose(panel, case)
     type_geometry(panel, case.camera)
-    panel.ui.modelPathLineEdit.currentPath = str(tmp_path / "gone.safetensors")
+    panel.logic.getParameterNode().modelPath = str(tmp_path / "gone.safetensors")
     assert "gone.safetensors" in sentence(panel)
 
 

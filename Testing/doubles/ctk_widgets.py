@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 import weakref
-from pathlib import Path
 
 import qt
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -16,7 +15,7 @@ from .pythonqt import cpp_class
 def install() -> types.ModuleType:
     """Make the module ``ctk``."""
     ctk = types.ModuleType("ctk")
-    for cls in (ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkSliderWidget, ctkPathLineEdit, ctkMessageBox):
+    for cls in (ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkSliderWidget, ctkMessageBox):
         setattr(ctk, cls.__name__, cls)
     # parameterNodeWrapper compares types with these; no panel of ours holds one.
     for name in ("ctkCheckBox", "ctkCheckablePushButton", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkComboBox"):
@@ -159,48 +158,6 @@ class ctkSliderWidget(qt.QWidget):
     suffix = Property(str, lambda self: self._box.suffix, lambda self, v: self._box.setSuffix(v))
     prefix = Property(str, lambda self: self._box.prefix, lambda self, v: self._box.setPrefix(v))
     tracking = Property(bool, lambda self: True, lambda self, v: None)
-
-
-@cpp_class
-class ctkPathLineEdit(qt.QWidget):
-    """A path with a browse button."""
-
-    currentPathChanged = Signal(str)
-    validInputChanged = Signal(bool)
-    cpp_signals = (
-        ("currentPathChanged(QString)", "currentPathChanged", None),
-        ("validInputChanged(bool)", "validInputChanged", None),
-    )
-    # Qt's names for ctkPathLineEdit::Filters
-    Files, Dirs, Writable = 2, 1, 32
-
-    def __init__(self, parent=None):
-        super().__init__(*([parent] if parent is not None else []))
-        edit, browse = QtWidgets.QLineEdit(), QtWidgets.QToolButton()
-        browse.setText("…")
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(edit)
-        layout.addWidget(browse)
-        self.__dict__.update(_edit=edit, _browse=browse, _filters=2, _name_filters=[], _settings_key="")
-        this = weakref.ref(self)
-        edit.textChanged.connect(lambda text: this().currentPathChanged.emit(text))
-
-    def setCurrentPath(self, path):
-        self._edit.setText(str(path))
-
-    def addCurrentPathToHistory(self):
-        if not Path(self._edit.text).exists():
-            raise ValueError(f"{self._edit.text} does not exist")
-
-    currentPath = Property(str, lambda self: self._edit.text, setCurrentPath)
-    filters = Property(int, lambda self: self._filters, lambda self, v: self.__dict__.update(_filters=v))
-    nameFilters = Property(
-        "QStringList",
-        lambda self: tuple(self._name_filters),
-        lambda self, v: self.__dict__.update(_name_filters=list(v)),
-    )
-    settingKey = Property(str, lambda self: self._settings_key, lambda self, v: self.__dict__.update(_settings_key=v))
 
 
 @cpp_class

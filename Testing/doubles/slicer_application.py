@@ -20,7 +20,7 @@ def install():
     """Make ``slicer.app`` and the rest of the application's objects; returns the application."""
     application = ApplicationDouble()
     slicer.app = application
-    slicer.modules = types.SimpleNamespace()
+    slicer.modules = types.SimpleNamespace(plots=_LoadableModule(slicer.vtkSlicerPlotsLogic))
     slicer.moduleNames = types.SimpleNamespace()
     slicer.selfTests = {}
     slicer.qSlicerScriptedLoadableModule = ScriptedModuleDouble
@@ -33,6 +33,18 @@ def install():
     ):
         setattr(slicer.util, name, _recorder(application, name, answer))
     return application
+
+
+class _LoadableModule:
+    """A module of Slicer of which only the real logic is used, on the scene of the moment."""
+
+    def __init__(self, logic_class):
+        self._logic = logic_class()
+
+    def logic(self):
+        self._logic.SetMRMLScene(slicer.mrmlScene)
+        self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        return self._logic
 
 
 def _recorder(application: ApplicationDouble, kind: str, answer):

@@ -17,7 +17,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ..errors import InputError
-from ..jobs.folder import JobFolder, make_job_folder
+from ..jobs.folder import TEMPORARY_PREFIX, JobFolder, make_job_folder
 from ..jobs.launcher import JobLauncher, State
 from ..jobs.worker import TASKS_MODULE
 from .signal import Signal
@@ -58,21 +58,32 @@ class JobControl:
         self.kind = ""
         self.folder: JobFolder | None = None
         self.problem = ""
-        self._launcher = JobLauncher(
-            python or worker_python(),
-            environment=worker_environment(),
-            warm=True,
-            on_state=self._on_state,
-            on_event=self.eventHappened.emit,
-            on_output=lambda text: _log.debug("worker: %s", text),
-            tasks=tasks,
-        )
+        self._python, self._tasks = python or worker_python(), tasks
+        self._launcher = self._new_launcher()
+        self._discarded: list[JobFolder] = []
         self._writer: threading.Thread | None = None
         self._written: Exception | bool | None = None
         self._state = State.IDLE
         self._timer = qt.QTimer()
         self._timer.setInterval(_INTERVAL_MS)
         self._timer.connect("timeout()", self.poll)
+
+    def renew_worker(self) -> None:
+        """Let a worker that waits for the next job go; another one starts then."""
+        if not self._state.is_busy:
+            self._launcher.close()
+            self._launcher = self._new_launcher()
+
+    def _new_launcher(self) -> JobLauncher:
+        return JobLauncher(
+            self._python,
+            environment=worker_environment(),
+            warm=True,
+            on_state=self._on_state,
+            on_event=self.eventHappened.emit,
+            on_output=lambda text: _log.debug("worker: %s", text),
+            tasks=self._tasks,
+        )
 
     @property
     def state(self) -> State:
@@ -107,6 +118,36 @@ class JobControl:
         self._timer.start()
         return folder
 
+    def resume(self, kind: str, folder: JobFolder) -> None:
+        """Go on with a job that was stopped, from its last checkpoint.
+
+        Raises
+        ------
+        InputError
+            If a job is under way or the folder cannot be written.
+        """
+        if self._state.is_busy:
+            raise InputError(_("A job is still running; cancel it or wait for it before starting another."))
+        self.kind, self.folder, self.problem = kind, folder, ""
+        self._launcher.start(folder.path)
+        self._timer.start()
+
+    def discard(self, folder: JobFolder) -> None:
+        """Remove a finished job whose results are in the scene, if it lies in a temporary folder: as soon as the next
+        job has taken over from it the files that have not changed, or with :meth:`close`."""
+        if folder.path.name.startswith(TEMPORARY_PREFIX):
+            self._discarded.append(folder)
+
+    def _remove_discarded(self) -> None:
+        kept = []
+        for folder in self._discarded:
+            try:
+                folder.clean()
+            except InputError as error:  # in use somewhere; it is tried again
+                _log.debug("%s", error)
+                kept.append(folder)
+        self._discarded = kept
+
     def cancel(self) -> None:
         """Ask the job to stop; does nothing if none runs."""
         if not self._state.is_busy or self._state is State.CANCELLING:
@@ -122,6 +163,7 @@ class JobControl:
             if self._written is None:
                 return
             self._writer = None
+            self._remove_discarded()
             if self._state is State.CANCELLING:
                 self._enter(State.CANCELLED)
             elif self._written is True:
@@ -139,6 +181,7 @@ class JobControl:
         """The panel goes: nothing is called any more and the worker ends."""
         self._timer.stop()
         self._launcher.close()
+        self._remove_discarded()
         self.stateChanged, self.eventHappened = Signal(), Signal()
 
     def _on_state(self, state: State) -> None:

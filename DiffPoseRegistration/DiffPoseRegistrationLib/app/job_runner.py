@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..jobs import events
+from ..jobs.folder import JobFolder
 from ..jobs.launcher import State
 from .job_control import JobControl, MakeInputs
 from .signal import Signal
@@ -28,20 +28,23 @@ class Step:
     """One job of a task.
 
     make_inputs
-        Writes the inputs, in a thread.
+        Writes the inputs, in a thread; or the folder of a job that was stopped and now goes on.
     finish
         Takes the folder of results, in the main thread; what it returns is the task's result so far.
-    follow
-        Called with the pose [4, 4] while it is refined; None if there is nothing to follow.
+    watch
+        Called with each event of the job.
     undo
-        Called if the job ends without a result: puts back what ``follow`` has changed.
+        Called if the job ends without a result: puts back what ``watch`` has changed.
+    keeps_folder
+        Whether the job's folder holds what is needed later: a model.
     """
 
     kind: str
-    make_inputs: MakeInputs
+    make_inputs: MakeInputs | JobFolder
     finish: Callable[[Path], Any]
-    follow: Callable[[np.ndarray], None] | None = None
+    watch: Callable[[events.Event], None] | None = None
     undo: Callable[[], None] | None = None
+    keeps_folder: bool = False
 
 
 _BETWEEN = Step("", lambda folder: ({}, {}), lambda folder: None)  # a task that waits for its next job
@@ -126,7 +129,10 @@ class JobRunner:
 
     def _start_next(self) -> None:
         step = next(self._coming)
-        self.jobs.start(step.kind, step.make_inputs)
+        if isinstance(step.make_inputs, JobFolder):
+            self.jobs.resume(step.kind, step.make_inputs)
+        else:
+            self.jobs.start(step.kind, step.make_inputs)
         self._current = step
         self.step += 1
 
@@ -137,11 +143,8 @@ class JobRunner:
             self._end(str(error))
 
     def _on_event(self, event: events.Event) -> None:
-        if self._current is None or self._current.follow is None or not isinstance(event, events.Progress):
-            return
-        pose = event.metrics.get("camera_to_world_ras_mm")
-        if pose is not None:
-            self._current.follow(np.array(pose))
+        if self._current is not None and self._current.watch is not None:
+            self._current.watch(event)
 
     def _on_state(self, state: State) -> None:
         if state.is_busy or self._current is None:
@@ -164,6 +167,8 @@ class JobRunner:
                 )
             )
         else:
+            if not self._current.keeps_folder:
+                self.jobs.discard(self.jobs.folder)
             self._current = _BETWEEN
             if self.step == self.steps:
                 self._end("")

@@ -24,7 +24,9 @@ from slicer.i18n import tr as _
 
 from ..geometry import rigid
 from ..geometry.camera import Camera
+from ..geometry.pose_range import PoseRange
 from . import landmarks, overlay, starts, xray_node
+from .montage import montage
 from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray
 from .report import save_report
 
@@ -52,6 +54,23 @@ class RegistrationLogic(PatientTasks):
         pose = starts.current_pose(xray) if pose is None else rigid.validated_pose(pose)
         patient = self._patients.of(ct, segmentation, segments)
         return overlay.update_drr(xray, patient.drr.render(camera, pose, maxSide))
+
+    def samples(
+        self,
+        ct: slicer.vtkMRMLScalarVolumeNode,
+        xray: slicer.vtkMRMLScalarVolumeNode,
+        view: str = "AP",
+        sourceToIsocentre: float = 0.0,
+        rotationDeg: Sequence[float] = (30.0, 30.0, 30.0),
+        translationMm: Sequence[float] = (60.0, 120.0, 60.0),
+        segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+        segments: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """What :meth:`prepare` would train on: a page [row, column] (uint8) of simulated X-rays from the range."""
+        patient, camera = self._patients.of(ct, segmentation, segments), camera_of_xray(xray)
+        centre = starts.view_pose(patient, camera, view, sourceToIsocentre)
+        around = PoseRange(centre, patient.centre_ras, tuple(rotationDeg), tuple(translationMm))
+        return montage(patient, camera, around)
 
     def landmarkErrors(
         self,

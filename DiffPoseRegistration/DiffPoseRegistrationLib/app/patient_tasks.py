@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
-from . import job_files, overlay, starts, steps, xray_node
+from ..jobs import events
+from ..jobs.folder import JobFolder
+from . import environment, job_files, models, overlay, plots, starts, steps, xray_node
 from .ct_node import PatientCache, PatientCT
 from .frames import frames_of
-from .job_control import JobControl
+from .job_control import JobControl, MakeInputs
 from .job_runner import JobRunner, Step
 from .nodes import add_node
 
@@ -40,6 +43,11 @@ class PatientTasks(JobRunner):
         self.outcome: job_files.RegistrationOutcome | None = None
         self.modelPath = ""
         self._patients = PatientCache()
+
+    def run(self, steps: Iterable[Step], count: int, wait: bool) -> Any:
+        """As :meth:`.JobRunner.run`; raises InputError too if the worker's packages are missing."""
+        environment.require_packages()
+        return JobRunner.run(self, steps, count, wait)
 
     def simulateXRay(
         self,
@@ -83,7 +91,10 @@ class PatientTasks(JobRunner):
             xray_node.set_reference(node, pose)
             return node
 
-        return self.run([steps.job_of_ct("simulate", patient, settings, finish)], 1, wait)
+        def make_inputs(folder: Path):
+            return {"ct": patient.write(folder / "ct.nrrd")}, settings
+
+        return self.run([Step("simulate", make_inputs, finish)], 1, wait)
 
     def prepare(
         self,
@@ -128,11 +139,44 @@ class PatientTasks(JobRunner):
             "seed": seed,
         }
 
+        def make_inputs(folder: Path):
+            return {"ct": patient.write(folder / "ct.nrrd")}, settings
+
+        return self.run([self._preparation(ct, make_inputs)], 1, wait)
+
+    def resumePreparation(self, ct: slicer.vtkMRMLScalarVolumeNode, wait: bool = True) -> str | None:
+        """Go on with the preparation for ``ct`` that was cancelled, from its last checkpoint and with its settings.
+
+        Returns the model's path; None with ``wait=False``.
+
+        Raises
+        ------
+        InputError
+            If there is none, or the job fails.
+        """
+        folder = models.unfinished(ct)
+        if folder is None:
+            raise InputError(_("No preparation for {name} was stopped; start one.").format(name=ct.GetName()))
+        return self.run([self._preparation(ct, JobFolder(folder))], 1, wait)
+
+    def _preparation(self, ct, make_inputs: MakeInputs | JobFolder) -> Step:
+        def watch(event: events.Event) -> None:
+            if ct.GetScene() is not slicer.mrmlScene:
+                return
+            if isinstance(event, events.Started):
+                models.set_unfinished(ct, self.jobs.folder.path)
+            if isinstance(event, events.Preview):
+                curve = json.loads((self.jobs.folder.path / event.file).read_text(encoding="utf-8"))
+                plots.show_training(ct, curve)
+
         def finish(result: Path) -> str:
             self.modelPath = str(result / "model.safetensors")
+            if ct.GetScene() is slicer.mrmlScene:
+                models.set_unfinished(ct, None)
+                models.add_model(ct, Path(self.modelPath))
             return self.modelPath
 
-        return self.run([steps.job_of_ct("prepare", patient, settings, finish)], 1, wait)
+        return Step("prepare", make_inputs, finish, watch, keeps_folder=True)
 
     def register(
         self,
@@ -269,11 +313,21 @@ class PatientTasks(JobRunner):
         if frame is not None:
             images = [frames_of(xrays[0]).pixels(frame)]
 
-        def follow(pose: np.ndarray) -> None:
-            # The X-rays move while they are registered, and the pictures follow.
-            for n, xray in enumerate(xrays):
-                if xray.GetScene() is slicer.mrmlScene and _is_shown(xray, frame):
-                    xray_node.set_pose(xray, pose @ rigid.inverse(places[0]) @ places[n] if places else pose)
+        similarity: list[float] = []
+
+        def watch(event: events.Event) -> None:
+            if not isinstance(event, events.Progress):
+                return
+            pose = event.metrics.get("camera_to_world_ras_mm")
+            shown = [x.GetScene() is slicer.mrmlScene and _is_shown(x, frame) for x in xrays]
+            if pose is not None:  # the X-rays move while they are registered, and the pictures follow
+                for n, xray in enumerate(xrays):
+                    if shown[n]:
+                        now = np.array(pose)
+                        xray_node.set_pose(xray, now @ rigid.inverse(places[0]) @ places[n] if places else now)
+            if "similarity" in event.metrics and shown[0]:
+                similarity.append(event.metrics["similarity"])
+                plots.show_similarity(xrays[0], similarity)
 
         before = [xray_node.pose_of(xray) for xray in xrays]
 
@@ -291,7 +345,7 @@ class PatientTasks(JobRunner):
             search=search,
             device=device,
             finish=finish,
-            follow=follow,
+            watch=watch,
             undo=undo,
             camera_to_lab=places,
         )

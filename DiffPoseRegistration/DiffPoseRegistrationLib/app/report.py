@@ -5,20 +5,18 @@ from __future__ import annotations
 import base64
 import html
 import json
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import slicer
 import slicer.util
-import vtk
 from slicer.i18n import tr as _
-from vtk.util import numpy_support
 
 from ..errors import InputError
 from ..geometry.angles import pose_in_words, positioner_angles
 from . import overlay, xray_node
+from .pictures import as_grey, png
 
 _STYLE = "body{font-family:sans-serif;max-width:60em;margin:2em auto}td,th{padding:.2em .8em;text-align:left}"
 
@@ -136,19 +134,4 @@ def _pictures(xray: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[str, bytes]]:
     drr = xray.GetNodeReference(overlay.DRR_ROLE)
     if drr is not None and drr.GetImageData() is not None:
         shown.append((_("Simulated X-ray at the pose"), slicer.util.arrayFromVolume(drr)[0]))
-    return [(title, _png(image, low, high)) for title, image in shown]
-
-
-def _png(image: np.ndarray, low: float, high: float) -> bytes:
-    grey = np.clip((image.astype(np.float64) - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
-    data = vtk.vtkImageData()
-    data.SetDimensions(grey.shape[1], grey.shape[0], 1)
-    # VTK's pictures begin at the bottom.
-    data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(np.ascontiguousarray(grey[::-1]).ravel(), deep=True))
-    with tempfile.TemporaryDirectory(prefix="diffpose-") as folder:
-        path = Path(folder) / "image.png"
-        writer = vtk.vtkPNGWriter()
-        writer.SetFileName(str(path))
-        writer.SetInputData(data)
-        writer.Write()
-        return path.read_bytes()
+    return [(title, png(as_grey(image, low, high))) for title, image in shown]

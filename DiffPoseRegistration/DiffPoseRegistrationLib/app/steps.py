@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ..errors import InputError
+from ..jobs import events
 from . import job_files, xray_node
 from .ct_node import PatientCT
 from .job_runner import Step
@@ -22,15 +23,6 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
-def job_of_ct(kind: str, ct: PatientCT, settings: Mapping[str, Any], finish: Callable[[Path], Any]) -> Step:
-    """A job that takes the CT alone: "simulate" or "prepare"."""
-
-    def make_inputs(folder: Path):
-        return {"ct": ct.write(folder / "ct.nrrd")}, settings
-
-    return Step(kind, make_inputs, finish)
-
-
 def registration(
     ct: PatientCT,
     xrays: Sequence,
@@ -41,7 +33,7 @@ def registration(
     search: str,
     device: str,
     finish: Callable[[list[job_files.RegistrationOutcome]], Any],
-    follow: Callable[[np.ndarray], None],
+    watch: Callable[[events.Event], None],
     undo: Callable[[], None],
     camera_to_lab: Sequence[np.ndarray] | None = None,
 ) -> Step:
@@ -57,7 +49,7 @@ def registration(
         One of SEARCHES.
     finish
         Called with what was found of each X-ray.
-    follow, undo
+    watch, undo
         As of a Step.
     camera_to_lab
         Where [4, 4] each of several X-rays stands.
@@ -104,4 +96,4 @@ def registration(
         folders = [result] if len(views) == 1 else [result / view["name"] for view in views]
         return finish([job_files.RegistrationOutcome.read(folder) for folder in folders])
 
-    return Step("register", make_inputs, read, follow, undo)
+    return Step("register", make_inputs, read, watch, undo)

@@ -16,7 +16,6 @@ class EnvironmentSection(Section):
 
     def __init__(self, panel) -> None:
         super().__init__(panel)
-        self._requirements = panel.requirements
         self.ui.installButton.connect("clicked()", self.guarded(self._install))
         self.ui.diagnoseButton.connect("clicked()", self.guarded(self._diagnose))
         self._tips = {n: getattr(self.ui, n).toolTip for n in ("installButton", "diagnoseButton")}
@@ -27,9 +26,7 @@ class EnvironmentSection(Section):
     def update(self) -> None:
         if self.ui.environmentCollapsibleButton.collapsed:
             return  # looking through the installed packages takes milliseconds that nobody sees
-        missing = environment.missing_packages(self._requirements)
-        if environment.installed_version("torch") is None:
-            missing.append("torch")
+        missing = environment.missing_packages()
         set_enabled(
             self.ui.installButton,
             self.panel.why_busy() or ("" if missing else _("Everything is installed.")),
@@ -44,9 +41,24 @@ class EnvironmentSection(Section):
             text += " " + _("Asking the worker...")
         self.ui.environmentLabel.text = "\n".join([text, *self._report])
 
+    def have_packages(self) -> bool:
+        """Whether the worker has what it needs, installed now if the person agrees.
+
+        Raises
+        ------
+        InputError
+            If an installation fails.
+        """
+        if not environment.missing_packages():
+            return True
+        if not environment.install():
+            return False
+        self.logic.jobs.renew_worker()  # one that waits would not see the new packages
+        self.panel.say(_("Everything is installed."))
+        return True
+
     def _install(self) -> None:
-        if environment.install(self._requirements):
-            self.panel.say(_("Installed; restart Slicer if a package was in use before."))
+        self.have_packages()
 
     def _diagnose(self) -> None:
         report: list[str] = []

@@ -102,6 +102,8 @@ class InputsSection(Section):
             xray_node.tick(node, self.ui.xrayTable.item(row, 0).checkState() == qt.Qt.Checked)
 
     def _simulate(self) -> None:
+        if not self.panel.have_packages():
+            return
         parameters = self.parameters
         camera = xray_node.camera_of(parameters.xray) if parameters.xray is not None else None
         self.logic.simulateXRay(

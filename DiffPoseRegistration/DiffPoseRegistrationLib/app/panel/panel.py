@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import qt
 import slicer
@@ -22,6 +21,7 @@ from ..readiness import chosen_segments
 from .environment import EnvironmentSection
 from .geometry import GeometrySection
 from .inputs import InputsSection
+from .models import ModelsSection
 from .prepare import PrepareSection
 from .register import RegisterSection
 from .result import ResultSection
@@ -47,10 +47,9 @@ class Panel:
     :meth:`update` and one redraw, at most ten a second.
     """
 
-    def __init__(self, ui, logic: RegistrationLogic, get_parameters: Callable, requirements: Path) -> None:
+    def __init__(self, ui, logic: RegistrationLogic, get_parameters: Callable) -> None:
         self.ui = ui
         self.logic = logic
-        self.requirements = requirements
         self.parameters: DiffPoseRegistrationParameterNode | None = None
         self.progress: events.Progress | None = None
         self._get_parameters = get_parameters
@@ -64,6 +63,7 @@ class Panel:
         self._structures = StructuresSection(self)
         self._geometry = GeometrySection(self)
         self._prepare = PrepareSection(self)
+        self._models = ModelsSection(self)
         self._register = RegisterSection(self)
         self._result = ResultSection(self)
         self._environment = EnvironmentSection(self)
@@ -72,6 +72,7 @@ class Panel:
             self._structures,
             self._geometry,
             self._prepare,
+            self._models,
             self._register,
             self._result,
             self._environment,
@@ -144,6 +145,10 @@ class Panel:
     def is_mine(self, kind: str) -> bool:
         """Whether a task of this kind is under way."""
         return self.logic.is_busy and self.logic.jobs.kind == kind
+
+    def have_packages(self) -> bool:
+        """Whether a task can be run; what is missing is installed first, if the person agrees."""
+        return self._environment.have_packages()
 
     def why_busy(self) -> str:
         """Why no task can be started now; empty if one can."""

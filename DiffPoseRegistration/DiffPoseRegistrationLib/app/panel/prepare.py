@@ -5,6 +5,9 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from ...jobs.launcher import State
+from .. import models, plots, xray_node
+from ..job_control import jobs_place
+from ..pictures import show_in
 from ..readiness import why_no_model, why_not_prepare
 from .section import Section, set_enabled
 from .words import progress_in_words, state_in_words
@@ -16,8 +19,13 @@ class PrepareSection(Section):
     def __init__(self, panel) -> None:
         super().__init__(panel)
         self.ui.prepareButton.connect("clicked()", self.guarded(self._clicked))
-        self.ui.modelPathLineEdit.connect("currentPathChanged(QString)", self._on_path)
-        self._tip = self.ui.prepareButton.toolTip
+        self.ui.resumeButton.connect("clicked()", self.guarded(self._resume))
+        self.ui.samplesButton.connect("clicked()", self.guarded(self._show_samples))
+        self.ui.trainingPlotButton.connect("clicked()", self.guarded(self._show_plot))
+        names = ("prepareButton", "resumeButton", "samplesButton", "trainingPlotButton")
+        self._tips = {n: getattr(self.ui, n).toolTip for n in names}
+        self._sampled: tuple | None = None
+        self.ui.samplesLabel.visible = False
         self.ui.prepareProgressBar.visible = False
 
     def update(self) -> None:
@@ -28,29 +36,70 @@ class PrepareSection(Section):
             reason = _("It is being cancelled.") if jobs.state is State.CANCELLING else ""
             set_enabled(self.ui.prepareButton, reason, _("Stop the training."))
         else:
-            set_enabled(self.ui.prepareButton, self.panel.why_busy() or why_not_prepare(self.parameters), self._tip)
+            set_enabled(
+                self.ui.prepareButton,
+                self.panel.why_busy() or why_not_prepare(self.parameters),
+                self._tips["prepareButton"],
+            )
+        none = "" if models.unfinished(self.parameters.ctVolume) else _("No preparation for this CT was stopped.")
+        set_enabled(self.ui.resumeButton, self.panel.why_busy() or none, self._tips["resumeButton"])
+        set_enabled(self.ui.samplesButton, why_not_prepare(self.parameters), self._tips["samplesButton"])
+        no_curve = _("Nothing has been trained for this CT in this scene.")
+        chart = plots.chart_of(self.parameters.ctVolume, plots.TRAINING_ROLE)
+        reason = no_curve if chart is None else plots.why_no_plot_view()
+        set_enabled(self.ui.trainingPlotButton, reason, self._tips["trainingPlotButton"])
+        if self._sampled is not None and self._sampled != self._range():
+            self._sampled, self.ui.samplesLabel.visible = None, False  # they show another range
         self.ui.prepareProgressBar.visible = mine
-        if self.ui.modelPathLineEdit.currentPath != self.parameters.modelPath:
-            self.ui.modelPathLineEdit.currentPath = self.parameters.modelPath
         if jobs.kind == "prepare" and jobs.state is not State.IDLE:
             progress = self.panel.progress
             text = state_in_words(jobs.state, self.logic.problem)
             if mine and progress is not None:
                 self.ui.prepareProgressBar.value = int(100 * progress.done / max(progress.total, 1e-9))
                 text = progress_in_words(progress, _("Training"))
+            elif jobs.state is State.FINISHED and not self.logic.problem and jobs_place() is None:
+                text += " " + _(
+                    "The scene is not saved yet, so the model lies in a temporary folder; export it to keep it."
+                )
             self.ui.prepareLabel.text = text
         else:
             self.ui.prepareLabel.text = why_not_prepare(self.parameters) or (
                 "" if not why_no_model(self.parameters) else _("No model yet.")
             )
 
-    def _on_path(self, path: str) -> None:
-        if self.parameters is not None and self.parameters.modelPath != path:
-            self.parameters.modelPath = path
+    def _range(self) -> tuple:
+        """What the samples depend on."""
+        p, panel = self.parameters, self.panel
+        camera = xray_node.camera_of(p.xray) if p.xray is not None else None
+        ids = tuple(node.GetID() if node is not None else "" for node in (p.ctVolume, p.segmentation))
+        return (*ids, p.segments, camera, p.view, p.sourceToIsocentre, panel.rotation_range, panel.translation_range)
+
+    def _show_samples(self) -> None:
+        p, panel = self.parameters, self.panel
+        page = self.logic.samples(
+            p.ctVolume,
+            p.xray,
+            p.view.value,
+            p.sourceToIsocentre,
+            panel.rotation_range,
+            panel.translation_range,
+            **panel.structures,
+        )
+        show_in(self.ui.samplesLabel, page)
+        self._sampled, self.ui.samplesLabel.visible = self._range(), True
+
+    def _show_plot(self) -> None:
+        plots.show_chart(plots.chart_of(self.parameters.ctVolume, plots.TRAINING_ROLE))
+
+    def _resume(self) -> None:
+        if self.panel.have_packages():
+            self.logic.resumePreparation(self.parameters.ctVolume, wait=False)
 
     def _clicked(self) -> None:
         if self.logic.is_busy:
             self.logic.cancel()
+            return
+        if not self.panel.have_packages():
             return
         p = self.parameters
         self.logic.prepare(

@@ -6,7 +6,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...jobs.launcher import State
-from .. import starts, xray_node
+from .. import plots, starts, xray_node
 from ..frames import frames_of
 from ..parameters import Start
 from ..readiness import why_no_ct, why_no_start, why_no_xray, why_not_register
@@ -22,7 +22,15 @@ class RegisterSection(Section):
         self.ui.registerButton.connect("clicked()", self.guarded(self._clicked))
         self.ui.placeButton.connect("clicked()", self.guarded(self._place))
         self.ui.dragButton.connect("toggled(bool)", self._on_drag)
-        names = ("registerButton", "placeButton", "dragButton", "togetherCheckBox", "allFramesCheckBox")
+        self.ui.similarityPlotButton.connect("clicked()", self.guarded(self._show_plot))
+        names = (
+            "registerButton",
+            "placeButton",
+            "dragButton",
+            "togetherCheckBox",
+            "allFramesCheckBox",
+            "similarityPlotButton",
+        )
         self._tips = {n: getattr(self.ui, n).toolTip for n in names}
         self.ui.registerProgressBar.visible = False
 
@@ -52,6 +60,9 @@ class RegisterSection(Section):
         )
         few = _("Tick at least two X-rays in the table.") if len(self.panel.ticked) < 2 else ""
         set_enabled(self.ui.togetherCheckBox, "" if parameters.together else few, self._tips["togetherCheckBox"])
+        chart = plots.chart_of(parameters.xray, plots.SIMILARITY_ROLE)
+        no_curve = _("The X-ray has not been registered yet.") if chart is None else plots.why_no_plot_view()
+        set_enabled(self.ui.similarityPlotButton, no_curve, self._tips["similarityPlotButton"])
         self._show_progress(mine, reason)
 
     def _show_progress(self, mine: bool, reason: str) -> None:
@@ -110,9 +121,14 @@ class RegisterSection(Section):
         p.startFrom = Start.CURRENT  # from where it may be dragged
         self.panel.geometry_changed()
 
+    def _show_plot(self) -> None:
+        plots.show_chart(plots.chart_of(self.parameters.xray, plots.SIMILARITY_ROLE))
+
     def _clicked(self) -> None:
         if self.logic.is_busy:
             self.logic.cancel()
+            return
+        if not self.panel.have_packages():
             return
         p = self.parameters
         what = {
