@@ -40,7 +40,7 @@ def worst(found, true, camera):
 def test_all_frames_become_a_sequence_of_transforms(panel, moving):
     from DiffPoseRegistrationLib.app import xray_node
 
-    _ct, xray, browser, poses, _camera = moving
+    _ct, xray, browser, poses, camera = moving
     ui = panel.ui
     assert ui.allFramesCheckBox.enabled
     ui.allFramesCheckBox.checked = True
