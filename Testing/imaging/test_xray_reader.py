@@ -475,7 +475,7 @@ def test_pixels_of_public_files_against_another_decoder(shared, name):
     frame = file.frames - 1
     expected = sitk.GetArrayFromImage(sitk.ReadImage(str(file.path), imageIO="GDCMImageIO"))[frame].astype(float)
     if DICOM[name][4]:
-        expected = 2 ** file.dataset.BitsStored - 1 - expected
+        expected = 2**file.dataset.BitsStored - 1 - expected
     found = stored_pixels(file, frame).astype(float)
     assert found.shape == expected.shape and np.ptp(found) > 50
     lossy = file.dataset.file_meta.TransferSyntaxUID in (pydicom.uid.JPEGBaseline8Bit, pydicom.uid.JPEG2000)
