@@ -32,8 +32,8 @@ application.applicationLogic().SetMRMLScene(slicer.mrmlScene)
 module = discover(modules / "DiffPoseRegistration.py")
 widget = show_module(module)
 
-from DiffPoseRegistrationLib.app import job_files, sample_data  # noqa: E402
-from DiffPoseRegistrationLib.app.nodes import ct_from_node  # noqa: E402
+from DiffPoseRegistrationLib.app import sample_data  # noqa: E402
+from DiffPoseRegistrationLib.app.ct_node import patient_ct  # noqa: E402
 from DiffPoseRegistrationLib.jobs import process  # noqa: E402
 
 logic = widget.logic
@@ -53,11 +53,15 @@ def prepare(folder: Path):
         "steps": steps,
         "device": "cpu",
     }
-    return {"ct": job_files.write_ct(ct_from_node(ct), folder / "ct.nrrd")}, settings
+    return {"ct": patient_ct(ct).write(folder / "ct.nrrd")}, settings
 
 
 logic.jobs.start("prepare", prepare)
-found = {"prepared": [logic.jobs.wait().value, logic.jobs.problem]}
+while logic.jobs.state.is_busy:
+    logic.jobs.poll()
+    slicer.app.processEvents()
+    time.sleep(0.01)
+found = {"prepared": [logic.jobs.state.value, logic.jobs.problem]}
 if found["prepared"][0] == "finished":
     model = logic.jobs.folder.result / "model.safetensors"
     for name, from_what in (("from pose", {"initial": start}), ("from model", {"model": str(model)})):

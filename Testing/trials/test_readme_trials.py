@@ -31,7 +31,8 @@ widget.cleanup()
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [block for named, block in fenced if named == language]
 
 
 def _run(command: list, folder: Path) -> subprocess.CompletedProcess[str]:
