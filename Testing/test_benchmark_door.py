@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from benchmarks import _common, _door
@@ -35,8 +36,21 @@ def test_figures_are_printed_and_kept(measurement, tmp_path, capsys):
     assert kept["figures"] == {"cpu": {"ms": 1.5, "size": 7}, "failed": None}
     assert kept["ratios"] == {"cpu/reference": 2.0}
     assert kept["name"] == "pretend" and kept["arguments"] == {"size": 7}
+    assert kept["command"] == "scripts/benchmark pretend --size 7"
     assert kept["machine"]["cores"] >= 1 and kept["versions"]["numpy"] and len(kept["date"]) == 25
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["pretend.json"]
+
+
+def test_the_record_names_no_folder_of_this_machine(measurement, tmp_path):
+    measurement.add_arguments = lambda parser: parser.add_argument("--cts", nargs="+", type=Path)
+    measurement.run = lambda arguments: {"figures": {"cts": len(arguments.cts)}}
+    given = [str(tmp_path / "ct one.nrrd"), "below/two.nrrd"]
+    assert _door.main(["pretend", "--cts", *given, f"--out={tmp_path / 'new'}"]) == 0
+    text = (tmp_path / "new/pretend.json").read_text(encoding="utf-8")
+    kept = json.loads(text)
+    assert kept["arguments"] == {"cts": ["ct one.nrrd", str(Path("below/two.nrrd"))]}
+    assert kept["command"] == "scripts/benchmark pretend --cts 'ct one.nrrd' below/two.nrrd"
+    assert str(tmp_path) not in text
 
 
 def test_an_unknown_name_is_refused_with_those_that_exist(measurement, tmp_path, capsys):

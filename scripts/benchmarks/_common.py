@@ -11,9 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from _requirements import REPOSITORY, pins
+from _requirements import pins
 from DiffPoseRegistrationLib.jobs.files import atomic_file
-from DiffPoseRegistrationLib.workflow.machine import command_output
 
 
 def seconds_side_by_side(
@@ -78,15 +77,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def revision() -> dict[str, Any]:
-    """The commit of the source tree, and whether tracked files differ from it; None where git does not say."""
-    commit = command_output(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"])
-    if commit is None:
-        return {"commit": None, "modified": None}
-    changes = command_output(["git", "-C", str(REPOSITORY), "status", "--porcelain", "--untracked-files=no"])
-    return {"commit": commit, "modified": None if changes is None else bool(changes)}
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

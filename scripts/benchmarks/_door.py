@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import datetime
 import importlib
 import sys
 import tempfile
@@ -14,9 +13,9 @@ from typing import Any
 
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.jobs.files import write_json
-from DiffPoseRegistrationLib.workflow.machine import machine
+from DiffPoseRegistrationLib.workflow.record import circumstances, published, published_command
 
-from ._common import markdown_table, revision, versions
+from ._common import markdown_table, versions
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -42,7 +41,7 @@ def main(argv: list[str]) -> int:
         benchmark = importlib.import_module(f"{__package__}.{name}")
         arguments = _parser(name, benchmark).parse_args(argv[1:])
         _make_folder(arguments.out)
-        report = measure(name, benchmark, arguments)
+        report = measure(name, benchmark, arguments, argv)
         target = arguments.out / f"{name}.json"
         try:
             write_json(target, report)
@@ -56,16 +55,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def measure(name: str, benchmark: Any, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What ``benchmark.run`` returns, with where, when and with what it was measured."""
-    options = {key: value for key, value in vars(arguments).items() if key != "out"}
-    # The revision is read first: the tree may change during a long run.
+def measure(name: str, benchmark: Any, arguments: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
+    """What ``benchmark.run`` returns, with where, when and with what it was measured. Folders of this machine are left
+    out of paths, so that the record can be published."""
+    options = {key: published(value) for key, value in vars(arguments).items() if key != "out"}
     report = {
-        "name": name,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "revision": revision(),
-        "machine": machine(),
-        "versions": versions(),
+        **circumstances(name, published_command("scripts/benchmark", argv)),
+        "versions": versions(),  # of more packages
         "arguments": options,
     }
     start = time.perf_counter()

@@ -31,9 +31,10 @@ from DiffPoseRegistrationLib.jobs.files import atomic_file
 from DiffPoseRegistrationLib.rendering.backends import chosen_backend, march
 from DiffPoseRegistrationLib.rendering.grid import AttenuationGrid
 from DiffPoseRegistrationLib.workflow.machine import machine
+from DiffPoseRegistrationLib.workflow.record import revision
 
 from . import _render_peers as peers
-from ._common import markdown_table, paired_ratio, revision, seconds_side_by_side, spread, versions, write_csv
+from ._common import markdown_table, paired_ratio, seconds_side_by_side, spread, versions, write_csv
 
 _BODY_MM = 256.0  # side of the volume, whatever its number of voxels
 _GOAL_PIXELS = 200  # the image side that the goals are stated for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +99,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..workflow.dataset_run import RunSettings, run_dataset
+    from ..workflow.record import published_command
     from ..workflow.summary import table
 
     settings = RunSettings(
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     )
     dataset = args.read(args)
     subjects = dataset.chosen(getattr(args, "split", None), tuple(args.subjects))
-    command = shlex.join(["scripts/diffpose", *sys.argv[1:]])
+    command = published_command("scripts/diffpose", sys.argv[1:])
     compile_renderer()
     with TerminalProgress(dataset.name) as progress:
         done = run_dataset(dataset, subjects, args.out, settings, command=command, progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import time
@@ -18,8 +17,8 @@ from ..datasets.dataset import Dataset, Frame, Subject
 from ..errors import Cancelled, InputError
 from ..geometry.pose_range import perturbed
 from ..imaging.values import CTVolume, XRay
-from .machine import machine
-from .result_file import plain, versions, writable_folder, write_json
+from .record import circumstances
+from .result_file import plain, writable_folder, write_json
 from .summary import Rows, summarise, write_rows
 from .trial import COLUMNS, trial
 
@@ -107,6 +106,7 @@ def run_dataset(
     Cancelled
         If ``cancelled`` said so; what was done by then is kept.
     """
+    record = circumstances("dataset", command)
     out = writable_folder(out)
     _require_same_run(out / _SETTINGS, _what_numbers_depend_on(dataset, settings))
     if settings.perturb is None:
@@ -133,11 +133,8 @@ def run_dataset(
     write_rows(out / "trials.csv", rows, (*_PLACE, *COLUMNS))
     groups = ("subject", "view") if len({row["view"] for row in rows}) > 1 else ("subject",)
     summary = {
+        **record,
         "dataset": dataset.name,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": command,
-        "machine": machine(),
-        "versions": versions(),
         "settings": asdict(settings),
         "excluded": dict(dataset.excluded),
         "median_of_subject_medians_mm": _median_of_medians(rows),
