@@ -160,13 +160,43 @@ def test_real_xrays_of_a_wrist(shared, tmp_path, report):
     assert list(by_case) == ["wrist:cam1", "wrist:cam2"]
 
 
+def test_both_xrays_of_the_wrist_together(shared, tmp_path, report):
+    """Forty starts within 8 degrees and 10 mm on each axis: at least 90 % within 0.5 mm and 0.7 degrees."""
+    wrist = shared / "data" / "wrist"
+    options = ["--together", "--perturb", 8, 10, "--starts", 40, "--within", 0.5, 0.7]
+    overall = _evaluate(shared, tmp_path, [wrist], *options, ct=wrist / "radius.nrrd")
+    report(
+        f"\nwrist, both views: {overall['within']['share']:.0%} within 0.5 mm and 0.7 degrees, median TRE "
+        f"{overall['tre_mm']['median']:.2f} mm, rotation {overall['rotation_deg']['median']:.2f} deg"
+    )
+    assert overall["trials"] == 40 and overall["within"]["share"] >= 0.9
+
+
+def test_both_xrays_with_a_camera_misplaced_by_5_mm_fail(shared, tmp_path, report):
+    """The misposed control: the second camera's place in the lab is 5 mm off along the bone."""
+    wrist, case = shared / "data" / "wrist", tmp_path / "wrist"
+    shutil.copytree(wrist, case, copy_function=shutil.copyfile)
+    truth = _read(case / "truth.json")
+    second = np.array(truth["views"]["cam2"]["lab_to_camera_mm"])
+    second[1, 3] += 5.0  # the image's vertical, along which the forearm lies
+    truth["views"]["cam2"]["lab_to_camera_mm"] = second.tolist()
+    (case / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+    options = ["--together", "--perturb", 8, 10, "--starts", 5, "--within", 0.5, 0.7]
+    overall = _evaluate(shared, tmp_path / "out", [case], *options, ct=wrist / "radius.nrrd")
+    report(f"\nwrist, a camera misplaced: {overall['within']['share']:.0%} within, {overall['verdicts']}")
+    assert overall["within"]["share"] == 0 and "accept" not in overall["verdicts"]
+
+
 @pytest.mark.parametrize("view", ["cam1", "cam2"])
-def test_wrist_overlay_shows_the_bone_on_the_bone(shared, tmp_path, view):
+def test_wrist_overlay_shows_the_bone_on_the_bone(shared, tmp_path, report, view):
     """From the reference pose itself: the picture is written, and the bone's edges lie on the X-ray's."""
     wrist = shared / "data" / "wrist"
     files = ["--ct", wrist / "radius.nrrd", "--xray", wrist / f"xray_{view}.png"]
     spec = f"{wrist / 'truth.json'}:{view}"
     _main("register", *files, "--camera", spec, "--initial", spec, "--truth", spec, "--out", tmp_path)
     result = _read(tmp_path / "result.json")
+    along = result["predicted_error_along_mm"]
+    report(f"\n{view} alone: {result['weak_direction']['words']}, {along}")
+    assert along["beam"] > 3 * max(along["image_columns"], along["image_rows"])
     assert (tmp_path / "overlay.png").stat().st_size > 10000
     assert result["similarity"] > 0.25 and result["verdict"] != "reject"
