@@ -42,7 +42,7 @@ def inputs(tmp_path_factory):
     frame, settings = PoseFrame.of_range(pose_range), TrainingSettings()
     for name, fingerprint in (("model", ct.fingerprint), ("other", "0" * 64)):
         network, patient = PoseEncoder(settings.network_shape(frame)), "another-patient.nrrd"
-        known = (network, frame, settings, camera, pose_range, fingerprint, patient, {})
+        known = (network, frame, settings, camera, pose_range, fingerprint, patient, ct.mapping, {})
         save_model(PreparedModel(*known), folder / f"{name}.safetensors")
     return folder
 

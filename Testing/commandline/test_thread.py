@@ -41,7 +41,8 @@ class _Recorder:
         path.write_text("model", encoding="utf-8")
 
     def load_model(self, path):
-        return types.SimpleNamespace(text=path.read_text(encoding="utf-8") if hasattr(path, "read_text") else path)
+        text = path.read_text(encoding="utf-8") if hasattr(path, "read_text") else path
+        return types.SimpleNamespace(text=text, mapping="ct")
 
     def register(self, ct, xray, *, model=None, initial=None, method="lm", device="auto", progress=None):
         self.registered.append((ct, xray, model, initial))
@@ -128,6 +129,7 @@ def test_how_to_prepare_arrives(recorder, tmp_path, capsys):
         (["--until", "-3"], "--until"),
         (["--training", "{nothing"], "--training"),
         (["--training", '{"no_such": 1}'], "'no_such' is not known"),
+        (["--mapping", "pet"], "'pet' is neither"),
     ):
         assert main(["prepare", *files, *wrong]) == 2
         assert words in capsys.readouterr().err

@@ -15,6 +15,7 @@ from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.geometry.pose_range import PoseRange, perturbed, view_pose
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct
 from DiffPoseRegistrationLib.imaging.values import XRay
+from DiffPoseRegistrationLib.imaging.volume_mapping import VolumeMapping
 from DiffPoseRegistrationLib.rendering.renderer import Renderer
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -33,7 +34,8 @@ def _model(ct, rotation=(30, 20, 10), **settings):
     frame, settings = PoseFrame.of_range(pose_range), TrainingSettings(**{"looks": 2, "seed": 3, **settings})
     network = PoseEncoder(settings.network_shape(frame)).eval()
     record = {"median_error_mm": 7.5, "curve": [{"seconds": 1.0, "low_mm": None}]}
-    return PreparedModel(network, frame, settings, CAMERA, pose_range, ct.fingerprint, ct.name, record)
+    mapping = VolumeMapping("cone-beam", ((0.0, -1000.0), (1.0, 40.0)))
+    return PreparedModel(network, frame, settings, CAMERA, pose_range, ct.fingerprint, ct.name, mapping, record)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_round_trip(ct, xray, tmp_path, made):
     read = load_model(path)
     for name, value in model.network.state_dict().items():
         assert torch.equal(read.network.state_dict()[name], value)
-    for name in ("camera", "ct_fingerprint", "ct_name", "training", "settings"):
+    for name in ("camera", "ct_fingerprint", "ct_name", "training", "settings", "mapping"):
         assert getattr(read, name) == getattr(model, name)
     np.testing.assert_array_equal(read.pose_range.centre, model.pose_range.centre)
     predicted, again = model.hypotheses(xray), read.hypotheses(xray)

@@ -12,6 +12,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from ..geometry.camera import Camera
     from ..imaging.values import CTVolume, XRay
+    from ..imaging.volume_mapping import VolumeMapping
 
 METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
 VIEWS = ("AP", "PA", "LL", "RL")
@@ -133,11 +134,20 @@ def reading_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {**given, **reading_options(args)}
 
 
-def load_ct(path: str | Path) -> CTVolume:
-    """The CT in a file or folder; its warnings go to the terminal."""
+def add_mapping(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--mapping",
+        metavar="KIND",
+        help="what the volume of --ct is: ct, cone-beam (without Hounsfield units), vessels or vessels:THRESHOLD "
+        f"(filled with contrast agent), mr, or a JSON file with [value, HU] pairs (default: {default})",
+    )
+
+
+def load_ct(path: str | Path, mapping: VolumeMapping | str = "ct") -> CTVolume:
+    """The CT in a file or folder, read by ``mapping`` as for ``read_ct``; its warnings go to the terminal."""
     from ..imaging.ct_reader import read_ct
 
-    ct = read_ct(path)
+    ct = read_ct(path, mapping)
     for warning in ct.warnings:
         print(f"Note: {warning}")
     return ct

@@ -64,6 +64,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--segmentation", metavar="LABELS", help="structures of the CT, for losses that compare their projections"
     )
+    arguments.add_mapping(parser, "ct")
     arguments.add_device(parser)
     add_job(parser)
     parser.set_defaults(run=run)
@@ -144,7 +145,8 @@ def run(args: argparse.Namespace) -> None:
     out = model_target(args.out)
     options = training_options(args)
     settings = chosen_settings(options["preset"], **{k: v for k, v in options.items() if k != "preset"})
-    ct = arguments.load_ct(args.ct)
+    mapping = args.mapping or "ct"
+    ct = arguments.load_ct(args.ct, mapping)
     camera = machine(args)
     centre, origin = centre_pose(args, camera, ct)
     usual = preset(args.preset)
@@ -165,6 +167,7 @@ def run(args: argparse.Namespace) -> None:
             "rotation_deg": list(rotation),
             "translation_mm": list(translation),
             "distribution": pose_range.distribution,
+            "mapping": str(Path(mapping).resolve()) if Path(mapping).is_file() else mapping,
             "device": args.device,
         }
         inputs = {"ct": args.ct}

@@ -15,6 +15,8 @@ from .progress import TerminalProgress, compile_renderer
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..encoder.model_file import PreparedModel
+    from ..imaging.volume_mapping import VolumeMapping
     from ..workflow.register import Search
     from ..workflow.several import Shot
 
@@ -43,6 +45,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_ct(parser)
+    arguments.add_mapping(parser, "what the model was made with, else ct")
     parser.add_argument(
         "--xray", required=True, nargs="+", metavar="XRAY", help="X-ray, or several: DICOM, .png, .tif, .nrrd, .mha"
     )
@@ -125,17 +128,13 @@ def run(args: argparse.Namespace) -> None:
         _run_as_job(args)
         return
 
-    ct = arguments.load_ct(args.ct)
+    model = _model(args)
+    ct = arguments.load_ct(args.ct, _mapping(args, model))
     shots = _shots(args)
     landmarks = _landmarks(args)
 
     from ..workflow.register import register
 
-    model = None
-    if args.model:
-        from ..encoder.model_file import load_model
-
-        model = load_model(args.model)
     options = {"model": model, "method": args.method, "device": args.device, **_given_search(args)}
     if landmarks is not None:
         options["landmarks"] = landmarks
@@ -149,6 +148,19 @@ def run(args: argparse.Namespace) -> None:
 
             result = register_several(ct, shots, register, progress=progress, **options)
     _tell(args, _written(args, result, ct, shots, inputs), ct.centre_ras)
+
+
+def _model(args: argparse.Namespace) -> PreparedModel | None:
+    if not args.model:
+        return None
+    from ..encoder.model_file import load_model
+
+    return load_model(args.model)
+
+
+def _mapping(args: argparse.Namespace, model: PreparedModel | None) -> VolumeMapping | str:
+    """How the CT is read: as asked for, else as for the model."""
+    return args.mapping or ("ct" if model is None else model.mapping)
 
 
 def _written(args: argparse.Namespace, result: Any, ct: Any, shots: list[Shot], inputs: dict[str, Any]) -> dict:
@@ -241,6 +253,7 @@ def _run_as_job(args: argparse.Namespace) -> None:
         "distance_tolerance_mm": args.distance_tolerance,
         "principal_point_tolerance_px": args.principal_point_tolerance,
         "seconds": args.seconds,
+        "mapping": args.mapping,
         "landmarks_ras_mm": _landmarks(args),
     }
     each = arguments.one_by_one(args)
@@ -256,7 +269,7 @@ def _run_as_job(args: argparse.Namespace) -> None:
     data = json.loads((job.result / "result.json").read_text(encoding="utf-8"))
     if args.out:
         copy_results(job, Path(args.out))
-    _tell(args, data, read_ct(args.ct).centre_ras)
+    _tell(args, data, read_ct(args.ct, _mapping(args, _model(args))).centre_ras)
 
 
 def _as_settings(one: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from ..imaging.files import write_whole
 from ..imaging.values import CTVolume, XRay
+from ..imaging.volume_mapping import VolumeMapping
 from ..refinement.starts import Hypotheses
 from . import hypotheses
 from .frame import PoseFrame
@@ -46,6 +47,8 @@ class PreparedModel:
         The X-ray camera that it was trained for. pose_range: the poses it was trained on.
     ct_fingerprint, ct_name
         The CT that it was trained on.
+    mapping
+        How its values became Hounsfield units; to be read by it again.
     training
         The training's record: time, images, errors on unseen simulated X-rays.
     """
@@ -57,6 +60,7 @@ class PreparedModel:
     pose_range: PoseRange
     ct_fingerprint: str
     ct_name: str
+    mapping: VolumeMapping
     training: dict[str, Any]
 
     def require_ct(self, ct: CTVolume) -> None:
@@ -114,7 +118,7 @@ def save_model(model: PreparedModel, path: str | Path) -> None:
     description = {
         **described_network(model.network, model.frame, model.settings, model.camera),
         "pose_range": model.pose_range.to_json(),
-        "ct": {"fingerprint": model.ct_fingerprint, "name": model.ct_name},
+        "ct": {"fingerprint": model.ct_fingerprint, "name": model.ct_name, "mapping": model.mapping.to_json()},
         "training": model.training,
     }
     write_tensors(path, FORMAT, description, model.network.state_dict())
@@ -139,6 +143,7 @@ def load_model(path: str | Path) -> PreparedModel:
             PoseRange.from_json(description["pose_range"]),
             description["ct"]["fingerprint"],
             description["ct"]["name"],
+            VolumeMapping.from_json(description["ct"]["mapping"]),
             description["training"],
         )
     except _DAMAGED as error:

@@ -12,6 +12,7 @@ from .ct_series import read_series
 from .ct_size import of_reasonable_size
 from .files import LPS_RAS, existing_file, read_image
 from .values import CTVolume
+from .volume_mapping import VolumeMapping, chosen_mapping
 
 AIR_HU = -1024.0
 # Below this no scanner's scale goes; such values pad the outside of the reconstruction circle (-2000, -3024, -32768).
@@ -22,11 +23,17 @@ _HIGHEST_HU = 31000.0  # metal on an extended CT scale; more is another quantity
 _LOOKS_LIKE = "in Hounsfield units air is about -1000, water 0 and bone 300 to 2000"
 
 
-def read_ct(path: str | Path) -> CTVolume:
+def read_ct(path: str | Path, mapping: VolumeMapping | str = "ct") -> CTVolume:
     """The CT in a file (NRRD, NIfTI, MetaImage, ... whatever SimpleITK reads) or in a folder of DICOM slices.
 
     In a folder with several series the largest CT series is taken. Padding below air becomes air (-1024 HU); a series
     that is no even stack becomes one, a huge volume a smaller one. What was done is in the volume's ``warnings``.
+
+    Parameters
+    ----------
+    mapping
+        What makes Hounsfield units of the values of a volume that is no CT; a mapping, or the name of one as for
+        :func:`.volume_mapping.chosen_mapping`.
 
     Raises
     ------
@@ -41,9 +48,12 @@ def read_ct(path: str | Path) -> CTVolume:
         name, warnings = path.name, ()
     else:
         voxels, affine, name, warnings = found.voxels, found.ijk_to_ras, found.name, found.warnings
-    voxels, affine, done = of_reasonable_size(voxels, affine, name)
+    if isinstance(mapping, str):
+        mapping = chosen_mapping(mapping, voxels, name)
+    voxels, affine, done = of_reasonable_size(mapping(voxels), affine, name)
     volume = CTVolume(voxels, affine, name)  # checks
-    return CTVolume(_hounsfield(volume.hounsfield, name), volume.ijk_to_ras, name, (*warnings, *done))
+    hounsfield = volume.hounsfield if mapping.points else _hounsfield(volume.hounsfield, name)
+    return CTVolume(hounsfield, volume.ijk_to_ras, name, (*warnings, *done), mapping)
 
 
 def ijk_to_ras(image: sitk.Image) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.camera import Camera
+from .volume_mapping import VolumeMapping
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class CTVolume:
         What to call it in messages (the file's name).
     warnings
         Sentences the person should read: what was done to the file's voxels.
+    mapping
+        How the values of a volume that is no CT became Hounsfield units.
 
     Raises
     ------
@@ -38,6 +41,7 @@ class CTVolume:
     ijk_to_ras: np.ndarray
     name: str = "CT"
     warnings: tuple[str, ...] = ()
+    mapping: VolumeMapping = field(default_factory=VolumeMapping)
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.hounsfield, dtype=np.float32)

@@ -84,6 +84,7 @@ def prepare(
         pose_range,
         ct.fingerprint,
         ct.name,
+        ct.mapping,
         trained.record,
     )
 

@@ -235,8 +235,9 @@ def register(
         say(0.1, "reading the pose from the X-ray")
         model.require_ct(ct)
         views = [replace(view, xray=with_display_side_of(view.xray, model)) for view in views]
-        initial = np.stack([model.predict(view.xray) @ rigid.inverse(view.from_first) for view in views])
-    hypotheses = Hypotheses.of(initial)
+        hypotheses = read_from(model, views)
+    else:
+        hypotheses = Hypotheses.of(initial)
     clock = timed("initial_pose", clock)
     for view in views:
         _require_projection(ct, view.xray, hypotheses.poses[0] @ view.from_first)
@@ -292,6 +293,13 @@ def register(
         trajectory=found.trajectory,
         method=method,
     )
+
+
+def read_from(model: PreparedModel, views: Sequence[View]) -> Hypotheses:
+    """What a model reads from the X-rays of one registration, as poses of the first view."""
+    read = [model.hypotheses(view.xray) for view in views]
+    poses = [found.poses @ rigid.inverse(view.from_first) for found, view in zip(read, views)]
+    return Hypotheses(np.concatenate(poses), np.concatenate([found.weights for found in read]))
 
 
 def _registered(

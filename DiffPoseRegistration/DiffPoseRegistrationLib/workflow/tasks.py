@@ -12,7 +12,7 @@ prepare
     Input ``ct``. Settings ``camera``, ``centre_camera_to_world_ras_mm``, ``rotation_deg`` [3] (primary, secondary,
     roll), ``translation_mm`` [3] (across, along the beam, up-down); [``distribution`` as of ``PoseRange``;
     ``preset``, ``training``, ``minutes``, ``until_mm``, ``steps``, ``seed`` as of ``presets.chosen_settings``;
-    ``device``, ``checkpoint_seconds``], input [``segmentation``].
+    ``mapping`` as for ``read_ct``; ``device``, ``checkpoint_seconds``], input [``segmentation``].
     Result: ``model.safetensors``. Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
@@ -50,6 +50,7 @@ from ..errors import InputError
 from ..geometry.pose_range import PoseRange
 from ..imaging.ct_reader import read_ct
 from ..imaging.values import CTVolume, XRay
+from ..imaging.volume_mapping import VolumeMapping
 from ..imaging.xray_reader import read_xray
 from ..rendering.warm_up import warm_up
 from .kept import KeptFiles
@@ -133,7 +134,7 @@ def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dic
 
     camera, centre = settings.camera("camera"), settings.pose("centre_camera_to_world_ras_mm")
     rotation, translation = (settings.numbers(name, 3, 0, most) for name, most in _HALF_RANGES.items())
-    distribution = settings.text("distribution", "uniform")
+    distribution, mapping = settings.text("distribution", "uniform"), settings.text("mapping", "ct")
     training = chosen_settings(
         settings.text("preset", "default"), **settings.given("training", "minutes", "until_mm", "steps", "seed")
     )
@@ -143,7 +144,7 @@ def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dic
     }
     _tell_unknown(settings, context)
     context.progress(0, 1, {"text": "reading the CT"})
-    ct = _ct(inputs, context)
+    ct = _ct(inputs, context, mapping)
     if inputs.get("segmentation"):
         options["labels"] = read_labels(inputs["segmentation"], ct)
     model = prepare(
@@ -191,13 +192,14 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
     )
     options = {"search": search, "landmarks": settings.landmarks("landmarks_ras_mm")}
     options |= settings.given("method", "device")
+    mapping = settings.text("mapping", None)
     reading = _reading(settings)
     known = [_known_of_view(one, number) for number, one in enumerate(each)]
     for one in {id(one): one for one in (settings, *each)}.values():
         _tell_unknown(one, context)
     context.progress(0, 1, {"text": "reading"})
     model = _model(inputs["model"], context) if inputs.get("model") else None
-    ct = _ct(inputs, context)
+    ct = _ct(inputs, context, mapping or ("ct" if model is None else model.mapping))
     shots = []
     for path, (camera, of_shot) in zip(xray_paths, known):
         xray = read_xray(path, **{**reading, "camera": camera})
@@ -296,14 +298,17 @@ _TASKS: dict[str, Task] = {
 }
 
 
-def _ct(inputs: Inputs, context: JobContext) -> CTVolume:
+def _ct(inputs: Inputs, context: JobContext, mapping: VolumeMapping | str = "ct") -> CTVolume:
     def read(path: Path) -> CTVolume:
-        ct = read_ct(path)
+        ct = read_ct(path, mapping)
         for sentence in ct.warnings:
             context.warning(sentence)
         return ct
 
-    return KeptFiles(context.cache).of("ct", Path(required_input(inputs, "ct")), read)
+    path = Path(required_input(inputs, "ct"))
+    if mapping not in ("ct", VolumeMapping()):  # which mapping a kept volume was read by is not known
+        return read(path)
+    return KeptFiles(context.cache).of("ct", path, read)
 
 
 def _model(path: Path, context: JobContext) -> PreparedModel:
