@@ -266,13 +266,13 @@ def test_two_xrays_each_keep_their_own(panel, case, shared):
 
 
 def test_saved_scene_brings_everything_back(panel, case, tmp_path):
-    from DiffPoseRegistrationLib.app import xray_node
+    from DiffPoseRegistrationLib.app import xray_facts, xray_node
 
     choose(panel, case)
     type_geometry(panel, case.camera)
     xray_node.set_pose(case.xray, case.pose, case.ct)
     outcome = {"verdict": "check", "verdict_reasons": ["a reason"], "camera_to_world_ras_mm": case.pose.tolist()}
-    xray_node.set_outcome(case.xray, outcome)
+    xray_facts.set_outcome(case.xray, outcome)
     panel.ui.primaryRangeSpinBox.value = 17
     settle()
     path = tmp_path / "scene.mrb"

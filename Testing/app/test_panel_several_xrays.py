@@ -38,7 +38,7 @@ def worst(found, true, camera):
 
 
 def test_all_frames_become_a_sequence_of_transforms(panel, moving):
-    from DiffPoseRegistrationLib.app import xray_node
+    from DiffPoseRegistrationLib.app import xray_facts, xray_node
 
     _ct, xray, browser, poses, camera = moving
     ui = panel.ui
@@ -65,13 +65,13 @@ def test_all_frames_become_a_sequence_of_transforms(panel, moving):
         assert worst(xray_node.pose_of(xray), poses[number], camera) < 1.5
         assert xray_node.camera_of(xray) == camera
         verdict = panel.logic.result[number].verdict
-        assert xray_node.outcome_of(xray)["verdict"] == verdict
+        assert xray_facts.outcome_of(xray)["verdict"] == verdict
         assert ui.verdictLabel.text.lower().startswith(verdict)
     assert worst(poses[0], poses[1], camera) > 5  # the control: they are not alike
 
 
 def test_cancelled_between_frames_keeps_what_was_found(panel, moving):
-    from DiffPoseRegistrationLib.app import xray_node
+    from DiffPoseRegistrationLib.app import xray_facts, xray_node
 
     _ct, xray, browser, poses, _camera = moving
     panel.ui.allFramesCheckBox.checked = True
@@ -84,10 +84,10 @@ def test_cancelled_between_frames_keeps_what_was_found(panel, moving):
     assert panel.logic.was_cancelled and panel.ui.registerLabel.text == "Cancelled." and not slicer.app.messages
     browser.SetSelectedItemNumber(0)
     settle()
-    assert xray_node.outcome_of(xray) is not None
+    assert xray_facts.outcome_of(xray) is not None
     browser.SetSelectedItemNumber(2)
     settle()
-    assert xray_node.outcome_of(xray) is None and panel.ui.verdictLabel.text == "Not registered yet."
+    assert xray_facts.outcome_of(xray) is None and panel.ui.verdictLabel.text == "Not registered yet."
     assert panel.ui.registerButton.enabled
 
 

@@ -67,7 +67,7 @@ def test_too_few_landmarks(ready, case):
 
 
 def test_angles_place_the_xray(ready, case):
-    from DiffPoseRegistrationLib.app import xray_node
+    from DiffPoseRegistrationLib.app import xray_facts, xray_node
     from DiffPoseRegistrationLib.geometry.angles import positioner_angles
 
     ui = ready.ui
@@ -89,5 +89,5 @@ def test_angles_place_the_xray(ready, case):
     assert np.allclose(in_camera[:3], (0, 0, 0.75 * case.camera.source_to_detector_mm), atol=1e-3)
     ui.primaryAngleSpinBox.value = ui.primaryAngleSpinBox.minimum  # not known
     settle()
-    assert xray_node.angles_of(case.xray) is None
+    assert xray_facts.angles_of(case.xray) is None
     assert ui.secondaryAngleSpinBox.value == ui.secondaryAngleSpinBox.minimum

@@ -98,3 +98,15 @@ def frames_of(xray: slicer.vtkMRMLScalarVolumeNode) -> Frames | None:
         if sequence is not None:
             return Frames(xray, browser, sequence)
     return None
+
+
+def with_frames(xray: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLVolumeNode]:
+    """The X-ray and, of a sequence, the data nodes of its frames."""
+    frames = frames_of(xray)
+    return [xray] if frames is None else [xray, *frames.data_nodes()]
+
+
+def keep(xray: slicer.vtkMRMLScalarVolumeNode, attribute: str, value: str | None) -> None:
+    """Set an attribute of the X-ray that is the same for all of its frames; None removes it."""
+    for one in with_frames(xray):
+        one.SetAttribute(attribute, value)

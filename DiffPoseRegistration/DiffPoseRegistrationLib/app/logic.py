@@ -25,7 +25,7 @@ from slicer.i18n import tr as _
 from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
-from . import landmarks, overlay, starts, xray_node
+from . import landmarks, overlay, starts, xray_facts, xray_node
 from .montage import montage
 from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray
 from .report import save_report
@@ -107,7 +107,7 @@ class RegistrationLogic(PatientTasks):
         InputError
             If there is no pose, a report is there already, or the folder cannot be written.
         """
-        return save_report(ct, xray, xray_node.outcome_of(xray), table, Path(folder))
+        return save_report(ct, xray, xray_facts.outcome_of(xray), table, Path(folder))
 
     def viewPose(
         self,

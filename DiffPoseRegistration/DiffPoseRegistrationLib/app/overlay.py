@@ -15,11 +15,15 @@ from slicer.i18n import tr as _
 
 from ..geometry.camera import Camera
 from .nodes import array_to_matrix, blurred_image, matrix_to_array, referenced, resampled_image, world_from_node
-from .xray_node import pixels, polarity_of, pose_node_of, require_camera
+from .xray_facts import intensity_of, polarity_of
+from .xray_node import pixels, pose_node_of, require_camera
 
 DRR_ROLE = "DiffPose.DRR"
 COMPARISON_ROLE = "DiffPose.Comparison"
 STYLE_ATTRIBUTE = "DiffPose.DRRStyle"
+# Of the styles below: where air is bright, and where grey values are proportional to radiation.
+_BRIGHT_AIR = ("transmission", "logarithm")
+_TRANSMISSION = ("transmission", "inverted transmission")
 
 
 class Comparison(Enum):
@@ -141,12 +145,13 @@ def _in_grey_values_of(xray, image: np.ndarray, integrals: np.ndarray) -> np.nda
         "inverted transmission": -np.exp(-integrals),
         "attenuation": integrals,
     }
-    polarity = polarity_of(xray)
-    allowed = {
-        "auto": tuple(styles),
-        "bright-is-air": ("transmission", "logarithm"),
-        "bright-is-bone": ("inverted transmission", "attenuation"),
-    }[polarity]
+    polarity, intensity = polarity_of(xray), intensity_of(xray)
+    allowed = [
+        style
+        for style in styles
+        if polarity in ("auto", "bright-is-air" if style in _BRIGHT_AIR else "bright-is-bone")
+        and intensity in ("auto", "transmission" if style in _TRANSMISSION else "logarithmic")
+    ]
     before = xray.GetAttribute(STYLE_ATTRIBUTE)
     style = before if before in allowed else allowed[0]
     if integrals.std() > 0 and image.std() > 0:

@@ -18,7 +18,7 @@ from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from ..jobs import events
 from ..jobs.folder import JobFolder
-from . import environment, job_files, models, overlay, plots, starts, steps, xray_node
+from . import environment, job_files, models, overlay, plots, starts, steps, xray_facts, xray_node
 from .ct_node import PatientCache, PatientCT
 from .frames import frames_of
 from .job_control import JobControl, MakeInputs
@@ -87,7 +87,7 @@ class PatientTasks(JobRunner):
             node = add_node("vtkMRMLScalarVolumeNode", _("Simulated X-ray {view}").format(view=view))
             slicer.util.updateVolumeFromArray(node, job_files.read_image(result / "xray.nrrd")[None])
             xray_node.set_camera(node, camera, dict.fromkeys(("source_to_detector_mm",), _("simulated")))
-            xray_node.set_polarity(node, "bright-is-air")
+            xray_facts.set_polarity(node, "bright-is-air")
             xray_node.set_reference(node, pose)
             return node
 
@@ -369,7 +369,7 @@ class PatientTasks(JobRunner):
             overlay.update_drr(xray, drr)
         if frame is not None:
             frames_of(xray).set_pose(frame, outcome.camera_to_world, transform)
-        xray_node.set_outcome(xray, outcome.data, frame)
+        xray_facts.set_outcome(xray, outcome.data, frame)
 
 
 def camera_of_xray(xray: object) -> Camera:

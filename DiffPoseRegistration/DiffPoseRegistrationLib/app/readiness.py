@@ -14,7 +14,8 @@ from .landmarks import point_pairs
 from .nodes import require_scalar_volume
 from .parameters import DiffPoseRegistrationParameterNode, Start
 from .starts import current_pose
-from .xray_node import angles_of, camera_of, require_camera, require_xray
+from .xray_facts import angles_of
+from .xray_node import camera_of, require_camera, require_xray
 
 
 def chosen_segments(parameters: DiffPoseRegistrationParameterNode) -> list[str] | None:

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..geometry import angles, pose_range
 from ..geometry.camera import Camera
 from ..geometry.pose_from_points import pose_from_points
-from . import landmarks, xray_node
+from . import landmarks, xray_facts, xray_node
 from .ct_node import PatientCT
 
 # As the headless tool assumes: where the patient usually is between source and detector.
@@ -50,7 +50,7 @@ def angles_pose(
     InputError
         If the angles or the geometry are not known.
     """
-    known = xray_node.angles_of(xray)
+    known = xray_facts.angles_of(xray)
     if known is None:
         raise InputError(
             _("The C-arm's angles of {name} are not known; read them from its DICOM file or type them.").format(

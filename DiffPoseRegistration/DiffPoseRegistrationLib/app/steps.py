@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..jobs import events
-from . import job_files, xray_node
+from . import job_files, xray_facts, xray_node
 from .ct_node import PatientCT
 from .job_runner import Step
 
@@ -57,7 +57,7 @@ def registration(
     Raises
     ------
     InputError
-        If there is nothing to start from, the search is not known, or the X-rays say differently what bright pixels
+        If there is nothing to start from, the search is not known, or the X-rays say differently what their pixels
         mean.
     """
     if search not in SEARCHES:
@@ -66,9 +66,12 @@ def registration(
         )
     if initial is None and not (model and Path(model).is_file()):
         raise InputError(_("There is no model and no initial pose; prepare a model or give a pose."))
-    polarities = {xray_node.polarity_of(xray) for xray in xrays}
-    if len(polarities) > 1:
-        raise InputError(_("The X-rays say differently what bright pixels mean; set it alike for all."))
+    meanings = {(xray_facts.polarity_of(xray), xray_facts.intensity_of(xray)) for xray in xrays}
+    if len(meanings) > 1:
+        raise InputError(
+            _("The X-rays say differently what their pixels mean; set Bright pixels and Pixel scale alike.")
+        )
+    ((polarity, intensity),) = meanings
     images = [np.array(image) for image in images]
     views = [{"name": f"view-{n + 1}", "camera": xray_node.require_camera(x).to_json()} for n, x in enumerate(xrays)]
     if initial is not None:
@@ -76,7 +79,8 @@ def registration(
     for view, place in zip(views, camera_to_lab or ()):
         view["camera_to_lab_mm"] = np.asarray(place).tolist()
     settings = {
-        "polarity": polarities.pop(),
+        "polarity": polarity,
+        "intensity": intensity,
         "device": device,
         "pictures": False,  # the views show the overlay
         **SEARCHES[search],

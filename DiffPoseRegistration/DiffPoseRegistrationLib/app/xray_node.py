@@ -9,7 +9,6 @@ and one pose node; what a registration found is each frame's own.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import slicer
@@ -20,20 +19,14 @@ from slicer.i18n import tr as _
 from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
-from .frames import frames_of
+from .frames import keep, with_frames
 from .nodes import add_node, array_to_matrix, matrix_to_array, require_scalar_volume, world_from_node
 
 CAMERA_ATTRIBUTE = "DiffPose.Camera"
 PROVENANCE_ATTRIBUTE = "DiffPose.CameraProvenance"
-POLARITY_ATTRIBUTE = "DiffPose.Polarity"
-ANGLES_ATTRIBUTE = "DiffPose.PositionerAngles"
-OUTCOME_ATTRIBUTE = "DiffPose.Outcome"
-TOGETHER_ATTRIBUTE = "DiffPose.Together"
 POSE_ROLE = "DiffPose.Pose"
 REFERENCE_ROLE = "DiffPose.ReferencePose"
 LANDMARKS_ROLE = "DiffPose.Landmarks"
-
-POLARITIES = ("auto", "bright-is-air", "bright-is-bone")
 
 
 def require_xray(node: object) -> None:
@@ -82,18 +75,12 @@ def set_camera(node: slicer.vtkMRMLScalarVolumeNode, camera: Camera, provenance:
                 a=camera.rows, b=camera.columns, name=node.GetName(), rows=rows, columns=columns
             )
         )
+    keep(node, CAMERA_ATTRIBUTE, json.dumps(camera.to_json()))
+    keep(node, PROVENANCE_ATTRIBUTE, json.dumps(provenance or {}))
     place = array_to_matrix(camera.image_to_camera())
-    for one in _with_frames(node):
-        one.SetAttribute(CAMERA_ATTRIBUTE, json.dumps(camera.to_json()))
-        one.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(provenance or {}))
+    for one in with_frames(node):
         one.SetIJKToRASMatrix(place)
     _show_anatomy(node)
-
-
-def _with_frames(node: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """The node and, of a sequence, the nodes of its frames."""
-    frames = frames_of(node)
-    return [node] if frames is None else [node, *frames.data_nodes()]
 
 
 def _show_anatomy(node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -202,17 +189,6 @@ def restore_pose(node: slicer.vtkMRMLScalarVolumeNode, camera_to_world: np.ndarr
         slicer.mrmlScene.RemoveNode(transform)
 
 
-def is_ticked(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether the X-ray is one of those to be registered together."""
-    return node.GetAttribute(TOGETHER_ATTRIBUTE) is not None
-
-
-def tick(node: slicer.vtkMRMLScalarVolumeNode, ticked: bool) -> None:
-    """Make the X-ray one of those to be registered together, or not."""
-    for one in _with_frames(node):
-        one.SetAttribute(TOGETHER_ATTRIBUTE, "yes" if ticked else None)
-
-
 def reference_of(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTransformNode | None:
     """The pose of an X-ray as it is known otherwise, to be compared with; None if it is not."""
     return node.GetNodeReference(REFERENCE_ROLE)
@@ -227,42 +203,3 @@ def set_reference(node: slicer.vtkMRMLScalarVolumeNode, camera_to_world: np.ndar
         node.SetNodeReferenceID(REFERENCE_ROLE, transform.GetID())
     slicer.util.updateTransformMatrixFromArray(transform, pose)
     return transform
-
-
-def polarity_of(node: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """What the person says about bright pixels: one of POLARITIES."""
-    return node.GetAttribute(POLARITY_ATTRIBUTE) or "auto"
-
-
-def set_polarity(node: slicer.vtkMRMLScalarVolumeNode, polarity: str) -> None:
-    """Keep what bright pixels of the X-ray mean."""
-    if polarity not in POLARITIES:
-        raise ValueError(polarity)
-    for one in _with_frames(node):
-        one.SetAttribute(POLARITY_ATTRIBUTE, polarity)
-
-
-def angles_of(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float] | None:
-    """DICOM's positioner angles (primary, secondary) in degrees; None if they are not known."""
-    text = node.GetAttribute(ANGLES_ATTRIBUTE)
-    return tuple(json.loads(text)) if text else None
-
-
-def set_angles(node: slicer.vtkMRMLScalarVolumeNode, angles: tuple[float, float] | None) -> None:
-    """Keep the positioner angles (primary, secondary) in degrees."""
-    for one in _with_frames(node):
-        one.SetAttribute(ANGLES_ATTRIBUTE, json.dumps(angles) if angles is not None else None)
-
-
-def outcome_of(node: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any] | None:
-    """What a registration found of the X-ray, or of the frame that is shown (its ``result.json``); None before."""
-    return json.loads(node.GetAttribute(OUTCOME_ATTRIBUTE) or "null")
-
-
-def set_outcome(node: slicer.vtkMRMLScalarVolumeNode, outcome: dict[str, Any], frame: int | None = None) -> None:
-    """Keep what a registration found of the X-ray, or of its frame of that number (default: the one shown)."""
-    text, frames = json.dumps(outcome), frames_of(node)
-    if frames is None or frame is None or frame == frames.current:
-        node.SetAttribute(OUTCOME_ATTRIBUTE, text)
-    if frames is not None:
-        frames.data_node(frames.current if frame is None else frame).SetAttribute(OUTCOME_ATTRIBUTE, text)

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ...errors import InputError
 from ...geometry.camera import VIEWED_FROM, Camera
-from .. import dicom_geometry, xray_node
+from .. import dicom_geometry, turning, xray_facts, xray_node
 from ..readiness import why_no_xray
 from .section import Section, set_enabled
 
@@ -23,6 +23,9 @@ _SPIN_BOXES = (
     "principalRowSpinBox",
 )
 _ANGLE_BOXES = ("primaryAngleSpinBox", "secondaryAngleSpinBox")
+_CHOICES = ("viewedFromComboBox", "polarityComboBox", "intensityComboBox")
+_FILE_BUTTONS = ("readDicomButton", "readCameraButton")
+_TURN_BUTTONS = ("turnButton", "mirrorButton")
 
 
 class GeometrySection(Section):
@@ -34,6 +37,8 @@ class GeometrySection(Section):
             self.ui.viewedFromComboBox.addItem(text)
         for text in (_("Automatic"), _("Air (bone is dark)"), _("Bone (air is dark)")):
             self.ui.polarityComboBox.addItem(text)
+        for text in (_("Automatic"), _("Radiation (no logarithm taken)"), _("Logarithm, or made for display")):
+            self.ui.intensityComboBox.addItem(text)
         self._showing = False
         self._typed: tuple | None = None
         for name in _SPIN_BOXES:
@@ -44,9 +49,12 @@ class GeometrySection(Section):
             getattr(self.ui, name).keyboardTracking = False
             getattr(self.ui, name).connect("valueChanged(double)", self._on_angles)
         self.ui.polarityComboBox.connect("currentIndexChanged(int)", self.guarded(self._on_polarity))
+        self.ui.intensityComboBox.connect("currentIndexChanged(int)", self.guarded(self._on_intensity))
+        self.ui.turnButton.connect("clicked()", self.guarded(self._turn))
+        self.ui.mirrorButton.connect("clicked()", self.guarded(self._mirror))
         self.ui.readDicomButton.connect("clicked()", self.guarded(self._read_dicom))
         self.ui.readCameraButton.connect("clicked()", self.guarded(self._read_camera))
-        self._tips = {n: getattr(self.ui, n).toolTip for n in ("readDicomButton", "readCameraButton")}
+        self._tips = {n: getattr(self.ui, n).toolTip for n in (*_FILE_BUTTONS, *_TURN_BUTTONS)}
 
     def update(self) -> None:
         xray = self.parameters.xray
@@ -55,10 +63,12 @@ class GeometrySection(Section):
             xray_node.require_xray(xray)
         except InputError as error:
             reason = str(error)
-        for name in (*_SPIN_BOXES, *_ANGLE_BOXES, "viewedFromComboBox", "polarityComboBox"):
+        for name in (*_SPIN_BOXES, *_ANGLE_BOXES, *_CHOICES):
             getattr(self.ui, name).enabled = not reason
-        for name, tip in self._tips.items():
-            set_enabled(getattr(self.ui, name), reason, tip)
+        # A pose that a running job tells is of the picture as it was.
+        for names, why in ((_FILE_BUTTONS, reason), (_TURN_BUTTONS, reason or self.panel.why_busy())):
+            for name in names:
+                set_enabled(getattr(self.ui, name), why, self._tips[name])
         if reason:
             self.ui.geometryLabel.text = reason
             return
@@ -76,10 +86,11 @@ class GeometrySection(Section):
                 values = (0.0, 0.0, 0.0, (columns - 1) / 2, (rows - 1) / 2)
             for name, value in zip(_SPIN_BOXES, values):
                 getattr(self.ui, name).value = value
-            angles = xray_node.angles_of(xray)
+            angles = xray_facts.angles_of(xray)
             for n, name in enumerate(_ANGLE_BOXES):
                 self._box(name).value = self._box(name).minimum if angles is None else angles[n]
-            self.ui.polarityComboBox.currentIndex = xray_node.POLARITIES.index(xray_node.polarity_of(xray))
+            self.ui.polarityComboBox.currentIndex = xray_facts.POLARITIES.index(xray_facts.polarity_of(xray))
+            self.ui.intensityComboBox.currentIndex = xray_facts.INTENSITIES.index(xray_facts.intensity_of(xray))
         finally:
             self._showing = False
         provenance = xray_node.provenance_of(xray)
@@ -119,11 +130,11 @@ class GeometrySection(Section):
         if self._showing or self.parameters is None or self.parameters.xray is None:
             return
         known = [box.value > box.minimum for box in map(self._box, _ANGLE_BOXES)]  # below is "not known"
-        before = xray_node.angles_of(self.parameters.xray)
+        before = xray_facts.angles_of(self.parameters.xray)
         angles = None
         if all(known) or (any(known) and before is None):  # the first that is typed makes the other 0
             angles = tuple(self._box(name).value if is_known else 0.0 for name, is_known in zip(_ANGLE_BOXES, known))
-        xray_node.set_angles(self.parameters.xray, angles)
+        xray_facts.set_angles(self.parameters.xray, angles)
         self.panel.update()
 
     def _box(self, name: str):
@@ -131,8 +142,24 @@ class GeometrySection(Section):
 
     def _on_polarity(self) -> None:
         if not self._showing and self.parameters.xray is not None:
-            xray_node.set_polarity(self.parameters.xray, xray_node.POLARITIES[self.ui.polarityComboBox.currentIndex])
+            xray_facts.set_polarity(self.parameters.xray, xray_facts.POLARITIES[self.ui.polarityComboBox.currentIndex])
             self.panel.geometry_changed()
+
+    def _on_intensity(self) -> None:
+        if not self._showing and self.parameters.xray is not None:
+            chosen = xray_facts.INTENSITIES[self.ui.intensityComboBox.currentIndex]
+            xray_facts.set_intensity(self.parameters.xray, chosen)
+            self.panel.geometry_changed()
+
+    def _turn(self) -> None:
+        turning.turn_clockwise(self.parameters.xray)
+        self._typed = None  # of the picture as it was
+        self.panel.geometry_changed()
+
+    def _mirror(self) -> None:
+        turning.mirror(self.parameters.xray)
+        self._typed = None
+        self.panel.geometry_changed()
 
     def _read_dicom(self) -> None:
         xray = self.parameters.xray
@@ -144,8 +171,8 @@ class GeometrySection(Section):
             if not chosen:
                 return
             path = Path(chosen)
-        camera, provenance = dicom_geometry.read_geometry(path, *xray_node.pixels(xray).shape)
-        xray_node.set_camera(xray, camera, provenance)
+        camera, provenance = dicom_geometry.read_geometry(path, *turning.size_in_file(xray))
+        xray_node.set_camera(xray, turning.as_turned(xray, camera), provenance)
         self.panel.geometry_changed()
 
     def _read_camera(self) -> None:
@@ -153,8 +180,9 @@ class GeometrySection(Section):
 
         chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("X-ray geometry"), "", "JSON (*.json)")
         if chosen:
-            path = Path(chosen)
-            xray_node.set_camera(self.parameters.xray, read_camera(path), {"source_to_detector_mm": path.name})
+            path, xray = Path(chosen), self.parameters.xray
+            camera = turning.as_turned(xray, read_camera(path))
+            xray_node.set_camera(xray, camera, {"source_to_detector_mm": path.name})
             self.panel.geometry_changed()
 
 

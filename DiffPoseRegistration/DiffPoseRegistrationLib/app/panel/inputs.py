@@ -6,7 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .. import xray_node
+from .. import xray_facts, xray_node
 from ..readiness import geometry_state, why_no_ct
 from .section import Section, set_enabled
 from .words import error_in_words, verdict_in_words
@@ -39,7 +39,7 @@ class InputsSection(Section):
     @property
     def ticked(self) -> list:
         """The X-rays that are to be registered together, in the order of the table."""
-        return [node for node in self._xrays() if xray_node.is_ticked(node)]
+        return [node for node in self._xrays() if xray_facts.is_ticked(node)]
 
     def update(self) -> None:
         reason = self.panel.why_busy() or why_no_ct(self.parameters)
@@ -55,7 +55,7 @@ class InputsSection(Section):
         table = self.ui.xrayTable
         table.setRowCount(len(self._rows))
         for row, node in enumerate(self._rows):
-            outcome = xray_node.outcome_of(node) or {}
+            outcome = xray_facts.outcome_of(node) or {}
             pose = xray_node.pose_node_of(node)
             texts = (
                 node.GetName(),
@@ -70,7 +70,7 @@ class InputsSection(Section):
                     table.setItem(row, column, qt.QTableWidgetItem(text))
                 elif item.text() != text:
                     item.setText(text)
-            ticked = qt.Qt.Checked if xray_node.is_ticked(node) else qt.Qt.Unchecked
+            ticked = qt.Qt.Checked if xray_facts.is_ticked(node) else qt.Qt.Unchecked
             item = table.item(row, 0)
             if item.data(qt.Qt.CheckStateRole) is None or item.checkState() != ticked:
                 item.setCheckState(ticked)
@@ -99,7 +99,7 @@ class InputsSection(Section):
         if self._showing:
             return
         for row, node in enumerate(self._rows):
-            xray_node.tick(node, self.ui.xrayTable.item(row, 0).checkState() == qt.Qt.Checked)
+            xray_facts.tick(node, self.ui.xrayTable.item(row, 0).checkState() == qt.Qt.Checked)
 
     def _simulate(self) -> None:
         if not self.panel.have_packages():

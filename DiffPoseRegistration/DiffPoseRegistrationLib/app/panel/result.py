@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from ...errors import InputError
 from ...geometry.angles import pose_in_words
-from .. import carm_model, overlay, xray_node
+from .. import carm_model, overlay, xray_facts, xray_node
 from ..landmarks import LandmarkErrors
 from ..nodes import referenced
 from ..readiness import why_no_ct, why_no_xray
@@ -68,7 +68,7 @@ class ResultSection(Section):
             self.ui.verdictLabel.text, self.ui.poseLabel.text = str(error), ""
 
     def _verdict(self, xray) -> str:
-        data = xray_node.outcome_of(xray)
+        data = xray_facts.outcome_of(xray)
         if data is None:
             return _("Not registered yet.")
         text = verdict_in_words(data["verdict"])
