@@ -52,7 +52,13 @@ class DiffPoseRegistration(ScriptedLoadableModule):
 
     def registerSampleData(self):
         """Offer the generated case in the Sample Data module."""
-        sample_data.register(self.resourcePath("Icons/DiffPoseRegistration.png"))
+        sample_data.register(
+            self.resourcePath("Icons/DiffPoseRegistration.png"), self.resourcePath("SampleData/DiffPosePhantom.phantom")
+        )
+
+
+class DiffPoseRegistrationFileReader(sample_data.PhantomReader):
+    """Slicer finds a module's reader by this name."""
 
 
 class DiffPoseRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -1,6 +1,17 @@
-"""A generated case in Slicer's Sample Data module: nothing is downloaded."""
+"""A generated case in Slicer's Sample Data module: nothing is downloaded.
+
+A click there calls :func:`make_phantom`. ``SampleData.downloadSample`` from the console knows no such functions: it
+copies a file and has it read by its type. So a file of one line goes with the module, of which :class:`PhantomReader`
+makes the case.
+"""
 
 from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -17,13 +28,14 @@ from .nodes import add_node, array_to_matrix
 
 CAMERA = Camera(1020.0, 512, 512, (0.72, 0.72), viewed_from="source")
 PHOTONS = 60000.0
-_HOME = "https://github.com/DiffPose/SlicerDiffPose"
+NAME = "DiffPosePhantom"
 # Where the C-arm stood: (primary, secondary, roll) degrees, (across, along, up-down) mm from AP.
 _COORDINATES = (-14.0, 9.0, 4.0, 12.0, -25.0, 8.0)
+_log = logging.getLogger(__name__)
 
 
-def register(thumbnail: str) -> None:
-    """Offer the phantom in the Sample Data module."""
+def register(thumbnail: str, file: str) -> None:
+    """Offer the phantom in the Sample Data module; ``file`` is what :class:`PhantomReader` reads."""
     import SampleData
 
     category = "DiffPose"
@@ -32,14 +44,47 @@ def register(thumbnail: str) -> None:
         logic.registerCustomSampleDataCategory(category, _("2D/3D registration"))
     logic.registerCustomSampleDataSource(
         category=category,
-        sampleName="DiffPosePhantom",
-        sampleDescription=_("Phantom CT and X-ray"),
-        uris=_HOME,
-        fileNames="DiffPosePhantom",
-        nodeNames="DiffPosePhantom",
+        sampleName=NAME,
+        uris=Path(file).as_uri(),
+        fileNames=Path(file).name,
+        nodeNames=NAME,
+        loadFileTypes=PhantomReader.FILE_TYPE,
         thumbnailFileName=thumbnail,
         customDownloader=lambda source: make_phantom(),
     )
+
+
+class PhantomReader:
+    """A reader as Slicer's scripted modules have: ``parent`` is its C++ side."""
+
+    FILE_TYPE = "DiffPosePhantomFile"
+
+    def __init__(self, parent) -> None:
+        self.parent = parent
+
+    def description(self) -> str:
+        """What the file dialogs call it."""
+        return _("DiffPose phantom")
+
+    def fileType(self) -> str:
+        """The name by which a reader is asked for."""
+        return self.FILE_TYPE
+
+    def extensions(self) -> list[str]:
+        """Filters of the file dialogs."""
+        return [_("DiffPose phantom") + " (*.phantom)"]
+
+    def load(self, properties: Mapping[str, Any]) -> bool:
+        """Make the case that the file ``properties["fileName"]`` names; returns whether it could."""
+        path = Path(properties["fileName"])
+        try:
+            seed = json.loads(path.read_text(encoding="utf-8"))["seed"]
+            nodes = make_phantom(int(seed))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("%s cannot be read (%s).", path, error)
+            return False
+        self.parent.loadedNodes = [node.GetID() for node in nodes]
+        return True
 
 
 def make_phantom(seed: int = 0) -> list[slicer.vtkMRMLNode]:
