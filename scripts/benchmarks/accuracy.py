@@ -8,9 +8,9 @@ X-rays with known poses from elsewhere are registered instead.
 
 encoder only: the pose that a model reads, prepared for the CT in --minutes. refinement only: from the true pose
 disturbed by up to 15 degrees and 30 mm in every coordinate. whole: the refinement of what the model read. nanodrr and
-diffdrr, where installed: their registration with Adam as their tutorials run it, from the same disturbed poses, on
---peer-trials of the X-rays, spread over levels and patients, on images of --peer-side pixels (their tutorials: 200 and
-100). itk-twoprojectionregistration registers two views at a time and has no part in this.
+diffdrr, where installed: their registration with Adam as their tutorials run it (500 steps), from the same disturbed
+poses, on --peer-trials of the X-rays, spread over levels and patients, on images of --peer-side pixels.
+itk-twoprojectionregistration registers two views at a time and has no part in this.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=1.0, help="of preparation a CT (default 1; 0: no models)")
     parser.add_argument("--steps", type=int, help="instead of --minutes: so many steps")
     parser.add_argument("--peers", nargs="*", choices=list(peers.METHODS), help="which (default: all installed)")
-    parser.add_argument("--peer-trials", type=int, default=2, metavar="N", help="X-rays for them (default 2)")
+    parser.add_argument("--peer-trials", type=int, default=4, metavar="N", help="X-rays for them (default 4)")
     parser.add_argument("--peer-side", type=int, default=64, metavar="PX", help="of their images (default 64)")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -182,7 +182,7 @@ def _theirs(
             _say(f"{image.name}: {method}")
             began = time.perf_counter()
             try:
-                found = peers.METHODS[method](patient.ct, image.xray, start, arguments.peer_side)
+                found = peers.register(method, patient.ct, image.xray, start, arguments.peer_side)
             except InputError as problem:
                 yield {**_place(method, image), "error": str(problem)}
                 continue
