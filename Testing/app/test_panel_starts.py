@@ -86,7 +86,7 @@ def test_angles_place_the_xray(ready, case):
     bounds = np.zeros(6)
     case.ct.GetRASBounds(bounds)
     in_camera = np.linalg.inv(pose) @ [*bounds.reshape(3, 2).mean(axis=1), 1]
-    assert np.allclose(in_camera[:3], (0, 0, 0.75 * case.camera.source_to_detector_mm), atol=1e-3)
+    assert np.allclose(in_camera[:3], (0, 0, 0.7 * case.camera.source_to_detector_mm), atol=1e-3)
     ui.primaryAngleSpinBox.value = ui.primaryAngleSpinBox.minimum  # not known
     settle()
     assert xray_facts.angles_of(case.xray) is None

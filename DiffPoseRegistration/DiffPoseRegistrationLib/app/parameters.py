@@ -96,7 +96,7 @@ class DiffPoseRegistrationParameterNode:
     poseTransform
         The X-ray's pose, from the C-arm to the CT's space.
     view, sourceToIsocentre
-        Middle of the range of poses; 0: three quarters of the way to the detector.
+        Middle of the range of poses; 0: as ``geometry.isocentre`` says.
     primaryRange ... verticalRange
         Half ranges about it.
     minutes, device

@@ -13,12 +13,10 @@ from slicer.i18n import tr as _
 from ..errors import InputError
 from ..geometry import angles, pose_range
 from ..geometry.camera import Camera
+from ..geometry.isocentre import SOURCE_TO_ISOCENTRE_SHARE
 from ..geometry.pose_from_points import pose_from_points
 from . import landmarks, xray_facts, xray_node
 from .ct_node import PatientCT
-
-# As the headless tool assumes: where the patient usually is between source and detector.
-SOURCE_TO_ISOCENTRE_SHARE = 0.75
 
 
 def current_pose(xray: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..geometry.isocentre import SOURCE_TO_ISOCENTRE_SHARE
 
 if TYPE_CHECKING:
     from ..geometry.camera import Camera
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 METHODS = ("lm", "adam-diffpose", "adam-xvr", "cma")
 VIEWS = ("AP", "PA", "LL", "RL")
-_SOURCE_TO_ISOCENTRE_SHARE = 0.7  # of the source-to-detector distance, as on common C-arms
 DEFAULT_CAMERA = {
     "source_to_detector_mm": 1020.0,
     "rows": 512,
@@ -107,7 +107,7 @@ def add_centre_pose(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="MM",
         help="distance from the source to the CT's centre (default: the X-ray's Distance Source to Patient, else "
-        f"{_SOURCE_TO_ISOCENTRE_SHARE:g} of the source-to-detector distance)",
+        f"{SOURCE_TO_ISOCENTRE_SHARE:g} of the source-to-detector distance)",
     )
 
 
@@ -197,7 +197,7 @@ def source_to_isocentre(args: argparse.Namespace, camera: Camera, xray_path: str
     distance = _dicom_number(xray_path, "DistanceSourceToPatient") if xray_path else None
     if distance is not None and 0 < distance < camera.source_to_detector_mm:
         return distance, "Distance Source to Patient (0018,1111)"
-    share = _SOURCE_TO_ISOCENTRE_SHARE
+    share = SOURCE_TO_ISOCENTRE_SHARE
     return share * camera.source_to_detector_mm, f"{share:g} of the source-to-detector distance, assumed"
 
 
