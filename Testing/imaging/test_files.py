@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from DiffPoseRegistrationLib.errors import InputError
-from DiffPoseRegistrationLib.imaging.files import call_simpleitk, existing_file, write_whole
+from DiffPoseRegistrationLib.imaging.files import existing_file, write_whole
+from DiffPoseRegistrationLib.imaging.image_file import call_simpleitk
 
 
 def test_format_that_cannot_open_the_path_reads_a_copy(tmp_path):

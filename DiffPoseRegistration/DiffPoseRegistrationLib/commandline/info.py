@@ -77,18 +77,10 @@ def _describe(name: str, args: argparse.Namespace) -> list[str]:
 
 
 def _is_volume(path: Path) -> bool:
-    import SimpleITK as sitk
-
-    from ..imaging.files import call_simpleitk
-
-    def size(paths: list[str]) -> tuple[int, ...]:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(paths[0])
-        reader.ReadImageInformation()
-        return reader.GetSize()
+    from ..imaging.image_file import image_size
 
     try:
-        return sum(n > 1 for n in call_simpleitk(size, [path])) > 2
+        return sum(n > 1 for n in image_size(path)) > 2
     except RuntimeError:
         return True  # the CT reader says what is wrong with it
 

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from ..errors import InputError
 from .ct_series import read_series
 from .ct_size import of_reasonable_size
-from .files import LPS_RAS, existing_file, read_image
+from .files import LPS_RAS, existing_file
+from .image_file import read_image
 from .values import CTVolume
 from .volume_mapping import VolumeMapping, chosen_mapping
 

@@ -17,7 +17,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..errors import InputError
-from .files import LPS_RAS, call_simpleitk
+from .files import LPS_RAS
+from .image_file import call_simpleitk
 
 _MOST_FILES = 50_000
 # Scanners round positions; a missing slice or a changed increment is far larger than this.

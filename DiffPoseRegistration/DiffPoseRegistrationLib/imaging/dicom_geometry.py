@@ -69,7 +69,10 @@ def stated_geometry(file: DicomFile, frame: int = 0) -> StatedGeometry:
         raise MissingGeometry(file.path, missing)
     axis, provenance["principal_point_px"] = principal_point(file, frame, spacing)
     side, provenance["viewed_from"] = viewed_from(file, frame)
-    camera = Camera(distance, file.rows, file.columns, spacing, axis, side)
+    try:
+        camera = Camera(distance, file.rows, file.columns, spacing, axis, side)
+    except InputError as error:
+        raise InputError(f"{file.path} states a geometry that cannot be: {error}") from None
     return StatedGeometry(camera, provenance, tuple(warnings))
 
 

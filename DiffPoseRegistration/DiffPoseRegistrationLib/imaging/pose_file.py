@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..geometry import rigid
 from . import landmark_file
 from .camera_file import read_entry, split_view
-from .files import LPS_RAS, call_simpleitk, existing_file, write_whole
+from .files import LPS_RAS, existing_file, write_whole
+from .image_file import call_simpleitk
 
 ITK_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
 WRITABLE_SUFFIXES = (".h5", ".tfm")

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from ..errors import InputError
 from .ct_reader import ijk_to_ras
-from .files import existing_file, read_image
+from .files import existing_file
+from .image_file import read_image
 from .values import CTVolume
 
 
