@@ -19,7 +19,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -185,9 +185,9 @@ def fingerprint(path: Path) -> str:
         with path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             digest.update(str(size).encode())
-            starts = (0, (size - _SAMPLE_BYTES) // 2, size - _SAMPLE_BYTES)
+            starts: Sequence[int] = (0, (size - _SAMPLE_BYTES) // 2, size - _SAMPLE_BYTES)
             if size <= 3 * _SAMPLE_BYTES:
-                starts = tuple(range(0, size, _SAMPLE_BYTES))
+                starts = range(0, size, _SAMPLE_BYTES)
             for start in starts:
                 stream.seek(start)
                 digest.update(stream.read(_SAMPLE_BYTES))
@@ -210,9 +210,13 @@ def _written(value: Any, folder: Path) -> InputValue:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return {str(key): _written(item, folder) for key, item in value.items()}
+        return {str(key): _written_path(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_written(item, folder) for item in value]
+        return [_written_path(item, folder) for item in value]
+    return _written_path(value, folder)
+
+
+def _written_path(value: Any, folder: Path) -> str:
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
         if paths.is_windows_path(text) or (not Path(text).is_absolute() and (folder / text).exists()):

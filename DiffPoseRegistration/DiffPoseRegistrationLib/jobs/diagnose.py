@@ -107,8 +107,9 @@ def _cuda_of_torch() -> str | None:
 def _cuda_of_numba() -> str | None:
     """The version of the CUDA runtime that numba finds."""
     from numba import cuda
+    from numba.cuda.cudadrv.runtime import runtime
 
-    return ".".join(map(str, cuda.runtime.get_version())) if cuda.is_available() else None
+    return ".".join(map(str, runtime.get_version())) if cuda.is_available() else None
 
 
 def _driver_version() -> str | None:

@@ -138,8 +138,8 @@ _ACCEPTS: dict[str, Callable[[Any], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "dict[str, Any]": lambda value: isinstance(value, dict),
 }
-for _annotation in ("int", "float"):
-    _ACCEPTS[f"{_annotation} | None"] = lambda value, _accepts=_ACCEPTS[_annotation]: value is None or _accepts(value)
+_ACCEPTS["int | None"] = lambda value: value is None or _ACCEPTS["int"](value)
+_ACCEPTS["float | None"] = lambda value: value is None or _ACCEPTS["float"](value)
 
 
 def line(event: Event) -> bytes:

@@ -129,6 +129,11 @@ class JobLauncher:
         """The job that runs or ran last."""
         return self._job
 
+    @property
+    def _started(self) -> JobFolder:
+        assert self._job is not None, "no job was started"
+        return self._job
+
     def start(self, folder: Path) -> None:
         """Start or resume the job in ``folder``. Raises InputError while another one is under way."""
         if self._closed or self._state.is_busy:
@@ -151,7 +156,8 @@ class JobLauncher:
             return
         self._kill_at = time.monotonic() + self._grace_s
         self._stop_file_at = time.monotonic() + _STOP_FILE_AFTER_S
-        self._stream.send(orders.line(Order("cancel")))
+        if self._stream is not None:
+            self._stream.send(orders.line(Order("cancel")))
         self._enter(State.CANCELLING)
 
     def drain(self) -> None:
@@ -198,7 +204,8 @@ class JobLauncher:
 
     def _send_off(self) -> None:
         """Give the job to the waiting worker, or start one."""
-        order = orders.line(Order("run", str(self._job.path)))
+        folder = str(self._started.path)
+        order = orders.line(Order("run", folder))
         if self._warm and self._stream is not None and not self._stream.has_exited():
             self._stream.send(order)
             return
@@ -208,7 +215,7 @@ class JobLauncher:
         if self._warm:
             arguments = ["serve", "--idle", str(self._idle_s), *common]
         else:
-            arguments = ["run", str(self._job.path), "--owned", *common]
+            arguments = ["run", folder, "--owned", *common]
         self._worker_pid = None
         self._waiting.clear()
         self._stream = WorkerStream(self._python, arguments, self._environment)
@@ -251,7 +258,7 @@ class JobLauncher:
         """The job is over. A worker that did only this one now leaves; it is watched until it has."""
         if self._state is State.CANCELLING:
             with contextlib.suppress(OSError):
-                self._job.stop.unlink(missing_ok=True)  # perhaps made at the very moment when the worker stopped
+                self._started.stop.unlink(missing_ok=True)  # perhaps made at the very moment when the worker stopped
         self._kill_at = self._stop_file_at = None
         if not self._warm and self._stream is not None:
             self._stream.close_input()
@@ -270,7 +277,7 @@ class JobLauncher:
             self._sent_twice = True  # it had just ended for being idle when the order came: once more, with a new one
             self._send_off()
             return
-        name = self._job.path.name
+        name = self._started.path.name
         if self._state is State.CANCELLING:
             self._end_for_worker(events.Cancelled(name, "the worker did not stop in time", forced=True))
         elif isinstance(message, OSError):
@@ -294,7 +301,7 @@ class JobLauncher:
 
     def _end_for_worker(self, event: events.Event) -> None:
         """Say, and record in the folder, what the worker could not say any more."""
-        threading.Thread(target=self._job.record_ending, args=(event,), name="last-word", daemon=True).start()
+        threading.Thread(target=self._started.record_ending, args=(event,), name="last-word", daemon=True).start()
         self.last_event = event
         self._call(self._on_event, event)
         self._over(State(event.name))
@@ -306,11 +313,11 @@ class JobLauncher:
         if self._stop_file_at is not None and now > self._stop_file_at:
             self._stop_file_at = None
             with contextlib.suppress(OSError):  # then the process tree is ended after the grace time
-                self._job.stop.touch()
+                self._started.stop.touch()
         if self._kill_at is not None and now > self._kill_at:
             self._kill_at = None
-            also = (self._worker_pid,) if self._worker_pid not in (None, self._stream.pid) else ()
-            self._stream.kill(*also)
+            worker_pid = self._worker_pid
+            self._stream.kill(*(() if worker_pid in (None, self._stream.pid) else (worker_pid,)))
         if self._stream.has_exited():
             self._exited_at = self._exited_at or now
             if now - self._exited_at > _LAST_LINES_S and not self._waiting and self._stream.messages.empty():

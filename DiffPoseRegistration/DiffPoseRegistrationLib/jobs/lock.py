@@ -7,13 +7,14 @@ import errno
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -37,34 +38,23 @@ class FolderLock:
 
     def __init__(self, folder: Path, patience_s: float = _PATIENCE_S) -> None:
         """Take the lock. Raises Held if another process has it, OSError if the folder cannot be written."""
-        self._descriptor: int | None = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            self._take(folder, patience_s)
+            _take(descriptor, folder, patience_s)
         except BaseException:
-            os.close(self._descriptor)
+            os.close(descriptor)
             raise
+        self._descriptor: int | None = descriptor
         note = json.dumps({"pid": os.getpid(), "host": platform.node()}).encode("ascii")
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.lseek(descriptor, 0, os.SEEK_SET)
         with contextlib.suppress(OSError):  # the note only makes a message clearer, the disk may be full
-            os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, note)
-
-    def _take(self, folder: Path, patience_s: float) -> None:
-        deadline = time.monotonic() + patience_s
-        while not _try_lock(self._descriptor, exclusive=True, folder=folder):
-            if _only_looked_at(self._descriptor, folder):  # however slowly the machine lets them go on
-                deadline = time.monotonic() + patience_s
-            elif time.monotonic() > deadline:
-                raise Held(
-                    f"Another process is already working on this job{_holder_text(folder)}; "
-                    f"wait for it or cancel it first ({folder})."
-                )
-            time.sleep(0.02)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, note)
 
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
         if self._descriptor is not None:
-            if os.name == "nt":
+            if sys.platform == "win32":
                 os.lseek(self._descriptor, _WINDOWS_LOCK_OFFSET, os.SEEK_SET)
                 with contextlib.suppress(OSError):
                     msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, 1)
@@ -110,9 +100,22 @@ def _holder_text(folder: Path) -> str:
     return "" if found is None else f" (process {found[0]} on {found[1]})"
 
 
+def _take(descriptor: int, folder: Path, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while not _try_lock(descriptor, exclusive=True, folder=folder):
+        if _only_looked_at(descriptor, folder):  # however slowly the machine lets them go on
+            deadline = time.monotonic() + patience_s
+        elif time.monotonic() > deadline:
+            raise Held(
+                f"Another process is already working on this job{_holder_text(folder)}; "
+                f"wait for it or cancel it first ({folder})."
+            )
+        time.sleep(0.02)
+
+
 def _only_looked_at(descriptor: int, folder: Path) -> bool:
     """True if those who have the lock only look at it; Windows, where all locks are exclusive, cannot tell."""
-    if os.name == "nt" or not _try_lock(descriptor, exclusive=False, folder=folder):
+    if sys.platform == "win32" or not _try_lock(descriptor, exclusive=False, folder=folder):
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
@@ -121,7 +124,7 @@ def _only_looked_at(descriptor: int, folder: Path) -> bool:
 def _try_lock(descriptor: int, *, exclusive: bool, folder: Path) -> bool:
     """One attempt. Looking at the lock takes a shared one, so that two onlookers do not disturb each other."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             os.lseek(descriptor, _WINDOWS_LOCK_OFFSET, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             if not exclusive:

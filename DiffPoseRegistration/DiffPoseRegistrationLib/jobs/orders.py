@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -68,7 +69,7 @@ class OrderReader:
     def has_unread(self) -> bool:
         """True if something waits on the input that was not read yet, be it its end."""
         try:
-            if os.name == "nt":
+            if sys.platform == "win32":
                 return _windows_available(self._descriptor) != 0
             return bool(select.select([self._descriptor], [], [], 0)[0])
         except OSError:
@@ -97,7 +98,7 @@ class OrderReader:
     def _wait_and_read(self) -> bytes | None:
         """What has arrived, None if nothing has for a while, b"" at the end of the input."""
         try:
-            if os.name == "nt":
+            if sys.platform == "win32":
                 # A blocking read would make any library that asks what standard input is wait for it as well.
                 available = _windows_available(self._descriptor)
                 if available == 0:
@@ -116,12 +117,14 @@ class OrderReader:
         return not process.is_alive(self._parent) or process.start_time(self._parent) != self._parent_start
 
 
-def _windows_available(descriptor: int) -> int | None:
-    """Bytes that wait in a pipe, None if its other end is closed."""
-    import ctypes
-    import msvcrt
+if sys.platform == "win32":
 
-    available = ctypes.c_ulong(0)
-    handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
-    found = ctypes.windll.kernel32.PeekNamedPipe(handle, None, 0, None, ctypes.byref(available), None)
-    return available.value if found else None
+    def _windows_available(descriptor: int) -> int | None:
+        """Bytes that wait in a pipe, None if its other end is closed."""
+        import ctypes
+        import msvcrt
+
+        available = ctypes.c_ulong(0)
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))
+        found = ctypes.windll.kernel32.PeekNamedPipe(handle, None, 0, None, ctypes.byref(available), None)
+        return available.value if found else None

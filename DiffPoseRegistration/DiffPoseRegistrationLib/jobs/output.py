@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 REPLACEMENT = "<input>"
 
@@ -40,7 +40,7 @@ class _Redacted:
         self._stream.write(self._pattern.sub(REPLACEMENT, text) if self._pattern else text)
         return len(text)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
@@ -65,7 +65,7 @@ def captured(log: Path, private: Sequence[str] = ()) -> Iterator[TextIO]:
     try:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-        sys.stdout = sys.stderr = _Redacted(stream, pattern)
+        sys.stdout = sys.stderr = cast(TextIO, _Redacted(stream, pattern))
         yield sys.stdout
     finally:
         sys.stdout, sys.stderr = python_streams

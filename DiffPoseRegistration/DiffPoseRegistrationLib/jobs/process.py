@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _PROC = Path("/proc")
 _WINDOWS_SYNCHRONIZE = 0x00100000
@@ -22,8 +23,8 @@ _WINDOWS_WAIT_TIMEOUT = 0x102
 def spawn(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a process with pipes to its standard input and output (errors join the output), ready to be ended
     as a tree, without a console window on Windows. Raises OSError."""
-    platform: dict = {"start_new_session": True}
-    if os.name == "nt":
+    platform: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
         platform = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     return subprocess.Popen(
         list(arguments),
@@ -37,7 +38,7 @@ def spawn(arguments: Sequence[str], environment: Mapping[str, str]) -> subproces
 
 def is_alive(pid: int) -> bool:
     """True if the process runs; one that has ended but was not waited for (a zombie) does not."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import ctypes
 
         kernel = ctypes.windll.kernel32
@@ -87,7 +88,7 @@ def descendants(pid: int) -> list[int]:
 
 def kill_tree(pid: int) -> None:
     """End ``pid``, its descendants and its session at once. Takes up to a second on Windows; nothing is raised."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         subprocess.run(
             ["taskkill", "/T", "/F", "/PID", str(pid)],
             stdin=subprocess.DEVNULL,
@@ -106,7 +107,7 @@ def kill_tree(pid: int) -> None:
 
 def kill_group(pid: int) -> None:
     """End what is left of the process group that the (perhaps ended) process ``pid`` led; POSIX only."""
-    if os.name != "nt" and pid != os.getpgrp():
+    if sys.platform != "win32" and pid != os.getpgrp():
         with contextlib.suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
 

@@ -81,16 +81,17 @@ class WorkerStream:
         """End the process tree, and that of the process ids in ``also``, from a thread of its own."""
         with self._lock:
             self._killed = True
-        if self.has_exited():
+        if self.pid is not None and self.has_exited():
             kill_group(self.pid)
-        elif self.pid:
+        elif self.pid is not None:
             also = (self.pid, *also)
-        threading.Thread(target=lambda: [kill_tree(pid) for pid in also], name="worker-kill", daemon=True).start()
+        threading.Thread(target=_kill_trees, args=also, name="worker-kill", daemon=True).start()
 
     def _flush(self) -> None:
         process = self._process
         if process is None:
             return
+        assert process.stdin is not None  # ``spawn`` makes pipes
         with contextlib.suppress(OSError, ValueError):
             if self._unsent:
                 process.stdin.write(self._unsent)
@@ -111,6 +112,7 @@ class WorkerStream:
             killed = self._killed
         if killed:  # it was to be ended before it was there
             kill_tree(process.pid)
+        assert process.stdin is not None and process.stdout is not None
         with process.stdout:
             while text := process.stdout.readline(events.MAX_LINE_BYTES):
                 self._put(text)
@@ -124,3 +126,8 @@ class WorkerStream:
                 return self.messages.put(message, timeout=0.5)
             except queue.Full:
                 continue
+
+
+def _kill_trees(*pids: int) -> None:
+    for pid in pids:
+        kill_tree(pid)
