@@ -62,14 +62,6 @@ def table_of(rows: Rows) -> list[dict[str, Any]]:
     return lines
 
 
-def figures_of(rows: Rows) -> dict[str, Any]:
-    """The first line of each method: over all X-rays, of a peer over those that it had."""
-    figures: dict[str, Any] = {}
-    for line in table_of(rows):
-        figures.setdefault(line["method"], {key: value for key, value in line.items() if key != "method"})
-    return figures
-
-
 def write_report(
     out: Path, rows: Rows, patients: Sequence[Patient], facts: dict[str, Any], arguments: argparse.Namespace
 ) -> None:

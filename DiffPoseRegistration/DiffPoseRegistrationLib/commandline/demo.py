@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from . import arguments
-from .main import OK, run_guarded
+from .main import run_guarded
 from .prepare import DEFAULT_ROTATION_DEG, DEFAULT_TRANSLATION_MM
 from .progress import TerminalProgress, compile_renderer, duration
 
@@ -34,7 +34,7 @@ _HIDDEN_SHARE = 0.8
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration; exit codes as those of the headless tool."""
     args = _parser().parse_args(argv)
-    return run_guarded(lambda: _run(args) or OK)
+    return run_guarded(lambda: _run(args))
 
 
 def _parser() -> argparse.ArgumentParser:

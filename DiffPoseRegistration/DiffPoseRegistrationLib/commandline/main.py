@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fault of the program (one sentence with the path of a log), 130 interrupted."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    return run_guarded(lambda: args.run(args) or OK)
+    return run_guarded(lambda: args.run(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,10 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_guarded(work: Callable[[], int]) -> int:
-    """Call ``work`` and turn what it raises into an exit code and one sentence on stderr."""
+def run_guarded(work: Callable[[], int | None]) -> int:
+    """Call ``work`` (None: all is well) and turn what it raises into an exit code and one sentence on stderr."""
     try:
-        return work()
+        return work() or OK
     except InputError as error:
         print(f"diffpose: {error}", file=sys.stderr)
         return INPUT_ERROR

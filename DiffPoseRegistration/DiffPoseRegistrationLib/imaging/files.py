@@ -40,7 +40,7 @@ def existing_file(path: str | Path, what: str) -> Path:
     return path
 
 
-def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file in the temporary folder and move it to ``path`` when it is complete.
 
     Raises

@@ -134,8 +134,9 @@ def _frame(title: str, x_label: str, y_label: str) -> list[str]:
 
 def _grid(across: _Linear | None, down: _Linear) -> list[str]:
     parts = []
-    for axis, is_down in ((down, True), (across, False)):
-        for tick in axis.ticks() if axis is not None else []:
+    axes = [(down, True)] if across is None else [(down, True), (across, False)]
+    for axis, is_down in axes:
+        for tick in axis.ticks():
             at, strong = axis(tick), isinstance(axis, _Log) and any(math.isclose(tick, mark) for mark in _MARKS)
             colour = "#999999" if strong else "#e4e4e4"
             if is_down:

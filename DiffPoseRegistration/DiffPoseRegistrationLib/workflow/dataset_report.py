@@ -215,7 +215,7 @@ def _by_verdict(rows: Rows) -> dict[str, list[tuple[float, float]]]:
 
 def _worst_cases(out: Path, subjects: Sequence[Subject], rows: Rows, count: int) -> list[Block]:
     """Two pictures each of the X-rays with the largest TRE, the worst first."""
-    worst = {}  # of each X-ray
+    worst: dict[tuple[str, str], dict[str, Any]] = {}  # of each X-ray
     for row in sorted((row for row in rows if "tre_mm" in row), key=lambda row: -row["tre_mm"]):
         worst.setdefault((row["subject"], row["frame"]), row)
     scored = list(worst.values())[:count]

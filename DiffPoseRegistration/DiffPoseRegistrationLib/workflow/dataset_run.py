@@ -183,8 +183,7 @@ def model_for(
     camera = next(frame.camera for frame in subject.frames if frame.view == view)
     pose_range = dataset.priors[view].pose_range(ct)
     training = TrainingSettings(minutes=settings.minutes, steps=settings.steps, seed=settings.seed)
-    options = {"device": settings.device, "progress": progress, "cancelled": cancelled}
-    model = prepare(ct, camera, pose_range, training, **options)
+    model = prepare(ct, camera, pose_range, training, device=settings.device, progress=progress, cancelled=cancelled)
     path.parent.mkdir(exist_ok=True)
     save_model(model, path)
     return model

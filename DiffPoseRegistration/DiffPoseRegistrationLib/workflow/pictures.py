@@ -12,6 +12,7 @@ from ..imaging.files import write_whole
 from ..imaging.values import XRay
 from .simulate import gaussian_blur
 
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _MAX_SIDE = 1600
 _BACKGROUND, _TEXT, _MUTED = (16, 18, 22), (232, 234, 238), (150, 156, 166)
 _EDGE_COLOUR = np.array([255, 150, 30], dtype=np.float32)
@@ -43,21 +44,19 @@ def overlay_picture(
     columns_mm = xray.camera.columns * xray.camera.pixel_spacing_mm[1] * (box[3] - box[2])
     height, width = _panel_size(rows_mm, columns_mm)
     mask = resized(xray.mask.astype(np.float32), height, width, box) > 0.99
-    raw = [
-        None if image is None else resized(image, height, width, box)
-        for image in (xray.attenuation, drr_before, drr_after)
-    ]
-    shown = [None if image is None else flattened(image, mask) for image in raw]
-    picture, before, after = (None if image is None else windowed(image, mask) for image in shown)
+    real, found = (resized(image, height, width, box) for image in (xray.attenuation, drr_after))
+    flat_real, flat_found = flattened(real, mask), flattened(found, mask)
+    picture, after = windowed(flat_real, mask), windowed(flat_found, mask)
 
     panels: list[tuple[str, np.ndarray]] = [("X-ray", _grey(picture, mask))]
-    if before is not None:
+    if drr_before is not None:
+        before = windowed(flattened(resized(drr_before, height, width, box), mask), mask)
         panels.append(("DRR before", _grey(before, mask)))
     panels.append(("DRR after", _grey(after, mask)))
-    panels.append(("X-ray with edges of DRR after", _edges_on(picture, raw[2], mask)))
+    panels.append(("X-ray with edges of DRR after", _edges_on(picture, found, mask)))
     panels.append(("Checkerboard of X-ray and DRR after", _grey(_checkerboard(picture, after), mask)))
-    panels.append(("Difference (orange: X-ray denser)", _difference(shown[0], shown[2], mask)))
-    return _page(panels, 3 if before is not None else 5, title, note)
+    panels.append(("Difference (orange: X-ray denser)", _difference(flat_real, flat_found, mask)))
+    return _page(panels, 3 if drr_before is not None else 5, title, note)
 
 
 def montage_picture(
@@ -218,7 +217,7 @@ def _page(panels: list[tuple[str, np.ndarray]], columns: int, title: str, note: 
     return page
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitted(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> str:
     """``text``, its end cut off where it would run out of its place."""
     # Pillow's own font has Latin letters only; anything else would show as boxes.
     text = text.encode("latin-1", "replace").decode("latin-1")
