@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from DiffPoseRegistrationLib.rendering import compiled_cache
+
 LIBRARY_FOLDER = Path(__file__).resolve().parents[2] / "DiffPoseRegistration"
 _PROGRAM = """
 import sys
@@ -74,3 +77,18 @@ def test_nowhere_to_write(tmp_path):
     nowhere = str(tmp_path / "file" / "cache")
     said, folder = _warm(NUMBA_CACHE_DIR=nowhere, XDG_CACHE_HOME=nowhere, HOME=nowhere, LOCALAPPDATA=nowhere)
     assert said == 1 and not folder.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for the profile, not for HOME")
+def test_a_home_that_is_set_to_nothing_is_not_the_root_of_the_file_system(monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for home in ("", "/"):
+        monkeypatch.setenv("HOME", home)
+        assert compiled_cache._user_folder() == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if sys.platform.startswith("linux"):
+        assert compiled_cache._user_folder() == [tmp_path / "diffpose" / "numba"]
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))  # the control
+    (folder,) = compiled_cache._user_folder()
+    assert folder.is_relative_to(tmp_path)

@@ -35,17 +35,24 @@ def use_writable_cache() -> Path:
 
 def _user_folder() -> list[Path]:
     """Where this system keeps a user's caches; empty if the user has no such place."""
+    if sys.platform == "win32":
+        named, in_home = os.environ.get("LOCALAPPDATA"), "AppData/Local"
+    elif sys.platform == "darwin":
+        named, in_home = None, "Library/Caches"
+    else:
+        named, in_home = os.environ.get("XDG_CACHE_HOME"), ".cache"
+    home = _home()
+    base = Path(named) if named else home and home / in_home
+    return [base / "diffpose" / "numba"] if base is not None and base.is_absolute() else []
+
+
+def _home() -> Path | None:
+    """The user's home folder. With HOME set to nothing Python says "/", which is nobody's home."""
     try:
         home = Path.home()
     except RuntimeError:
-        return []
-    if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local")
-    elif sys.platform == "darwin":
-        base = home / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return [base / "diffpose" / "numba"] if base.is_absolute() else []
+        return None
+    return None if home == Path(home.anchor) else home
 
 
 def _is_writable(folder: Path) -> bool:
