@@ -110,3 +110,18 @@ def small_patient():
 def picture_of(ct, camera: Camera, pose: np.ndarray) -> np.ndarray:
     """A transmission image [row, column] of a CT, without noise."""
     return (40000 * np.exp(-QuickDRR(ct).render(camera, pose))).astype(np.uint16)
+
+
+def seen_at(xray, landmarks):
+    """(column, row) [n, 2] at which the ray from the source through each landmark meets the image, by the scene."""
+    to_world, ijk_to_ras = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    xray.GetParentTransformNode().GetMatrixTransformToWorld(to_world)
+    xray.GetIJKToRASMatrix(ijk_to_ras)
+    image_to_world = slicer.util.arrayFromVTKMatrix(to_world) @ slicer.util.arrayFromVTKMatrix(ijk_to_ras)
+    source = np.array(to_world.MultiplyPoint((0, 0, 0, 1)))[:3]
+    found = []
+    for point in landmarks:
+        # source + t * (point - source) = image_to_world @ (column, row, 0, 1)
+        columns = np.column_stack([image_to_world[:3, 0], image_to_world[:3, 1], source - point])
+        found.append(np.linalg.solve(columns, source - image_to_world[:3, 3])[:2])
+    return np.array(found)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from driving import choose, choose_start, settle, type_geometry
+from driving import choose, choose_start, place_at_view, settle, type_geometry, wait_for_job
 
 
 @pytest.fixture()
@@ -91,3 +91,55 @@ def test_angles_place_the_xray(ready, case):
     settle()
     assert xray_facts.angles_of(case.xray) is None
     assert ui.secondaryAngleSpinBox.value == ui.secondaryAngleSpinBox.minimum
+
+
+def test_geometry_that_may_be_off_is_refined_too(ready, case):
+    """The beam's axis typed wrongly by some pixels: the pose and the geometry that belongs to it come into the scene,
+    where landmarks then fall where the program that made the X-ray says."""
+    from dataclasses import replace
+
+    from cases import seen_at
+    from DiffPoseRegistrationLib.app import xray_node
+
+    ui, xray = ready.ui, case.xray
+    wrong = replace(case.camera, principal_point_px=tuple(np.add(case.camera.principal_point_px, (6.0, -5.0))))
+    xray_node.set_camera(xray, wrong)
+    xray_node.set_pose(xray, case.pose, case.ct)
+    choose_start(ready, "CURRENT")
+    ui.searchComboBox.currentIndex = 0
+    assert ui.advancedGroupBox.collapsed
+    ui.principalPointToleranceSpinBox.value = 12
+    ui.secondsSpinBox.value = 600
+    settle()
+    ui.registerButton.click()
+    wait_for_job(ready)
+    assert ready.logic.problem == "" and "refined" in ui.geometryLabel.text
+    assert xray_node.camera_of(xray) == ready.logic.outcome.refined_camera != wrong
+    inside = ((case.landmarks_px > 0) & (case.landmarks_px < 512)).all(axis=1)
+    off = np.abs(seen_at(xray, case.landmarks) - case.landmarks_px)[inside].max()
+    xray_node.set_camera(xray, wrong)  # the control: the pose does not belong to the geometry that was typed
+    off_with_wrong = np.abs(seen_at(xray, case.landmarks) - case.landmarks_px)[inside].max()
+    assert off < 1.0 and off_with_wrong > 3 * off, (off, off_with_wrong)
+
+
+def test_carm_is_drawn_only_where_it_stands(ready, case):
+    """Without a pose there is nothing at the scene's origin, and nothing stays there when the pose is gone."""
+    from DiffPoseRegistrationLib.app import carm_model, xray_node
+
+    def is_seen():
+        models = [case.xray.GetNodeReference(role) for role in (carm_model.BEAM_ROLE, carm_model.PLANE_ROLE)]
+        return [model is not None and bool(model.GetDisplayNode().GetVisibility()) for model in models]
+
+    settle()
+    assert is_seen() == [False, False]
+    place_at_view(ready)
+    assert is_seen() == [True, True]
+    ready.ui.carmCheckBox.checked = False
+    settle()
+    assert is_seen() == [False, False]
+    ready.ui.carmCheckBox.checked = True
+    settle()
+    assert is_seen() == [True, True]
+    slicer.mrmlScene.RemoveNode(xray_node.pose_node_of(case.xray))
+    settle()
+    assert is_seen() == [False, False]

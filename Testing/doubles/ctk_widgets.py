@@ -92,17 +92,31 @@ class ctkCollapsibleButton(qt.QAbstractButton):
 
 @cpp_class
 class ctkCollapsibleGroupBox(qt.QGroupBox):
-    """A group box that folds; open unless ``collapsed``."""
+    """A group box that folds; open unless ``collapsed``. Its check mark is the fold."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.__dict__["_collapsed"] = False
+        self.setCheckable(True)
+        this = weakref.ref(self)
+        self.toggled.connect(lambda on: this().setCollapsed(not on))
 
     def setCollapsed(self, value):
         self.__dict__["_collapsed"] = bool(value)
+        self.setChecked(not value)
         for child in QtCore.QObject.children(self):
             if child.isWidgetType():
                 child.setVisible(not value)
+
+    def childEvent(self, event):
+        if event.added() and event.child().isWidgetType() and self.__dict__.get("_collapsed"):
+            event.child().setVisible(False)
+
+    def sizeHint(self):
+        return QtCore.QSize(100, 24) if self._collapsed else super().sizeHint()
+
+    def minimumSizeHint(self):
+        return QtCore.QSize(100, 24) if self._collapsed else super().minimumSizeHint()
 
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
 

@@ -81,8 +81,16 @@ def plane_polydata(camera: Camera, image: np.ndarray) -> vtk.vtkPolyData:
     return polydata
 
 
-def show_carm(xray: slicer.vtkMRMLScalarVolumeNode, visible: bool = True) -> tuple[slicer.vtkMRMLModelNode, ...]:
-    """Draw (or hide) the C-arm of an X-ray; returns the model nodes (beam, plane).
+def hide_carm(xray: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Hide the C-arm of an X-ray, if it was drawn."""
+    for role in (BEAM_ROLE, PLANE_ROLE):
+        model = xray.GetNodeReference(role)
+        if model is not None and model.GetDisplayNode() is not None:
+            model.GetDisplayNode().SetVisibility(False)
+
+
+def show_carm(xray: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLModelNode, ...]:
+    """Draw the C-arm of an X-ray; returns the model nodes (beam, plane).
 
     Raises
     ------
@@ -105,7 +113,7 @@ def show_carm(xray: slicer.vtkMRMLScalarVolumeNode, visible: bool = True) -> tup
         model.SetSelectable(False)
         model.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
         display = model.GetDisplayNode()
-        display.SetVisibility(visible)
+        display.SetVisibility(True)
         display.SetVisibility2D(False)
         # The beam shows its outside only, so that the view from the source is not filled by the source.
         display.SetBackfaceCulling(model is beam)

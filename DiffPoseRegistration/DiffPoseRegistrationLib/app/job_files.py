@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.camera import Camera
 from ..imaging.values import CTVolume
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -68,6 +69,8 @@ class RegistrationOutcome:
         The pose [4, 4].
     predicted_error_mm
         None if it could not be told.
+    refined_camera
+        The camera to which the pose belongs, where it was refined too; else None.
     """
 
     verdict: str
@@ -76,6 +79,7 @@ class RegistrationOutcome:
     similarity: float
     predicted_error_mm: float | None
     data: dict[str, Any]
+    refined_camera: Camera | None = None
 
     @classmethod
     def read(cls, folder: Path) -> RegistrationOutcome:
@@ -88,4 +92,5 @@ class RegistrationOutcome:
             similarity=data["similarity"],
             predicted_error_mm=data.get("predicted_error_mm"),
             data=data,
+            refined_camera=Camera.from_json(data["camera"]) if "refined_intrinsics" in data else None,
         )

@@ -103,6 +103,9 @@ class DiffPoseRegistrationParameterNode:
         Of the preparation.
     modelPath
         The patient's model.
+    distanceTolerance, principalPointTolerance, seconds
+        How far the X-ray's geometry may be off (mm, px) for a registration to refine it too, and the time that one may
+        take; 0: it is exact, as long as needed.
     together, allFrames
         Whether the ticked X-rays, or all frames of the sequence, are registered.
     """
@@ -125,6 +128,9 @@ class DiffPoseRegistrationParameterNode:
     modelPath: str = ""
     startFrom: Start = Start.NETWORK
     search: Search = Search.STANDARD
+    distanceTolerance: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
+    principalPointTolerance: Annotated[float, WithinRange(0.0, 1000.0)] = 0.0
+    seconds: Annotated[float, WithinRange(0.0, 86400.0)] = 0.0
     together: bool = False
     allFrames: bool = False
     comparison: Comparison = Comparison.FADE

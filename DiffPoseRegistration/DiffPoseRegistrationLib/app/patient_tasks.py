@@ -24,6 +24,7 @@ from .frames import frames_of
 from .job_control import JobControl, MakeInputs
 from .job_runner import JobRunner, Step
 from .nodes import add_node
+from .steps import Effort
 
 DRR_SIDE_PX = 256
 SIMULATION_CAMERA = Camera(1020.0, 512, 512, (0.6, 0.6), viewed_from="source")
@@ -186,6 +187,9 @@ class PatientTasks(JobRunner):
         initial: np.ndarray | None = None,
         search: str = "standard",
         device: str = "auto",
+        distanceTolerance: float = 0.0,
+        principalPointTolerance: float = 0.0,
+        seconds: float | None = None,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         segments: Sequence[str] | None = None,
         wait: bool = True,
@@ -193,21 +197,24 @@ class PatientTasks(JobRunner):
         """Find the pose of ``xray``; it is written into the X-ray's pose transform.
 
         Starts from ``initial`` if given, else from ``model`` (a file; default: the one prepared last). ``search`` is
-        "fast" (the start is good), "standard" or "thorough" (the start may even be on the wrong side). Of a sequence
-        the frame that is shown is registered. Returns the outcome; None with ``wait=False``.
+        "fast" (the start is good), "standard" or "thorough" (the start may even be on the wrong side). Where the
+        X-ray's geometry may be off by ``distanceTolerance`` (mm, source to detector) and ``principalPointTolerance``
+        (px), it is refined too. After ``seconds`` the best pose so far is taken. Of a sequence the frame that is shown
+        is registered. Returns the outcome; None with ``wait=False``.
 
         Raises
         ------
         InputError
             If CT, X-ray or start do not serve, or the job fails.
         """
+        effort = Effort(search, device, distanceTolerance, principalPointTolerance, seconds)
         patient, frame = self._patients.of(ct, segmentation, segments), _shown_frame(xray)
 
         def finish(found: list[job_files.RegistrationOutcome]) -> job_files.RegistrationOutcome:
             self._take(ct, patient, xray, found[0], frame)
             return found[0]
 
-        step = self._registration(patient, [xray], None, model, initial, search, device, finish, frame)
+        step = self._registration(patient, [xray], None, model, initial, effort, finish, frame)
         return self.run([step], 1, wait)
 
     def registerTogether(
@@ -218,6 +225,9 @@ class PatientTasks(JobRunner):
         initial: np.ndarray | None = None,
         search: str = "standard",
         device: str = "auto",
+        distanceTolerance: float = 0.0,
+        principalPointTolerance: float = 0.0,
+        seconds: float | None = None,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         segments: Sequence[str] | None = None,
         wait: bool = True,
@@ -234,6 +244,7 @@ class PatientTasks(JobRunner):
             As :meth:`register`; or if there are fewer than two X-rays, or one has no pose.
         """
         xrays = list(xrays)
+        effort = Effort(search, device, distanceTolerance, principalPointTolerance, seconds)
         if len(xrays) < 2:
             raise InputError(_("Choose at least two X-rays to register together."))
         places = [starts.current_pose(xray) for xray in xrays]
@@ -245,7 +256,7 @@ class PatientTasks(JobRunner):
                 self._take(ct, patient, xray, outcome, frame)
             return found
 
-        step = self._registration(patient, xrays, places, model, initial, search, device, finish)
+        step = self._registration(patient, xrays, places, model, initial, effort, finish)
         return self.run([step], 1, wait)
 
     def registerFrames(
@@ -256,6 +267,7 @@ class PatientTasks(JobRunner):
         initial: np.ndarray | None = None,
         search: str = "standard",
         device: str = "auto",
+        seconds: float | None = None,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         segments: Sequence[str] | None = None,
         wait: bool = True,
@@ -275,6 +287,7 @@ class PatientTasks(JobRunner):
             raise InputError(
                 _("{name} is a single image, not a sequence; register it by itself.").format(name=xray.GetName())
             )
+        effort = Effort(search, device, seconds=seconds)  # one geometry for all frames
         patient = self._patients.of(ct, segmentation, segments)
 
         def each() -> Iterator[Step]:
@@ -288,7 +301,7 @@ class PatientTasks(JobRunner):
                     return found
 
                 frames.show(number)
-                yield self._registration(patient, [xray], None, model, start, search, device, finish, number)
+                yield self._registration(patient, [xray], None, model, start, effort, finish, number)
                 if found[-1].verdict != "reject":
                     start = found[-1].camera_to_world
 
@@ -301,8 +314,7 @@ class PatientTasks(JobRunner):
         places: list[np.ndarray] | None,
         model: str | None,
         initial: np.ndarray | None,
-        search: str,
-        device: str,
+        effort: Effort,
         finish: Any,
         frame: int | None = None,
     ) -> Step:
@@ -342,8 +354,7 @@ class PatientTasks(JobRunner):
             images,
             model=model or self.modelPath,
             initial=None if initial is None else rigid.validated_pose(initial),
-            search=search,
-            device=device,
+            effort=effort,
             finish=finish,
             watch=watch,
             undo=undo,
@@ -361,6 +372,9 @@ class PatientTasks(JobRunner):
                 )
             )
         self.outcome = outcome
+        if outcome.refined_camera is not None and outcome.verdict != "reject":
+            refined = _("refined by the registration")
+            xray_node.set_camera(xray, outcome.refined_camera, {"source_to_detector_mm": refined})
         transform = xray_node.pose_node_of(xray)
         if transform is None or _is_shown(xray, frame):
             fixed = ct if ct.GetScene() is slicer.mrmlScene else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,56 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How a registration looks for the pose.
+
+    search
+        One of SEARCHES.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    distance_tolerance_mm, principal_point_tolerance_px
+        How far the geometry that is known of the X-ray may be off, for it to be refined too; 0: it is exact.
+    seconds
+        When they are over the best pose so far is taken; None: when it is found.
+
+    Raises
+    ------
+    InputError
+        If the search is not known.
+    """
+
+    search: str = "standard"
+    device: str = "auto"
+    distance_tolerance_mm: float = 0.0
+    principal_point_tolerance_px: float = 0.0
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.search not in SEARCHES:
+            raise InputError(
+                _("The search {name} is not known; choose one of {names}.").format(
+                    name=self.search, names=", ".join(SEARCHES)
+                )
+            )
+
+    @property
+    def refines_geometry(self) -> bool:
+        """Whether the X-ray's geometry is refined with its pose."""
+        return self.distance_tolerance_mm > 0 or self.principal_point_tolerance_px > 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the job."""
+        return {
+            "device": self.device,
+            "distance_tolerance_mm": float(self.distance_tolerance_mm),
+            "principal_point_tolerance_px": float(self.principal_point_tolerance_px),
+            **({} if self.seconds is None else {"seconds": float(self.seconds)}),
+            **SEARCHES[self.search],
+        }
+
+
 def registration(
     ct: PatientCT,
     xrays: Sequence,
@@ -30,8 +81,7 @@ def registration(
     *,
     model: str | None,
     initial: np.ndarray | None,
-    search: str,
-    device: str,
+    effort: Effort,
     finish: Callable[[list[job_files.RegistrationOutcome]], Any],
     watch: Callable[[events.Event], None],
     undo: Callable[[], None],
@@ -45,8 +95,8 @@ def registration(
         X-ray nodes with their geometry, and their pixels [row, column]; copied here.
     model, initial
         A model's file, or the initial pose [4, 4] of the first X-ray.
-    search
-        One of SEARCHES.
+    effort
+        How to look for it.
     finish
         Called with what was found of each X-ray.
     watch, undo
@@ -57,13 +107,8 @@ def registration(
     Raises
     ------
     InputError
-        If there is nothing to start from, the search is not known, or the X-rays say differently what their pixels
-        mean.
+        If there is nothing to start from, or the X-rays say differently what their pixels mean.
     """
-    if search not in SEARCHES:
-        raise InputError(
-            _("The search {name} is not known; choose one of {names}.").format(name=search, names=", ".join(SEARCHES))
-        )
     if initial is None and not (model and Path(model).is_file()):
         raise InputError(_("There is no model and no initial pose; prepare a model or give a pose."))
     meanings = {(xray_facts.polarity_of(xray), xray_facts.intensity_of(xray)) for xray in xrays}
@@ -81,9 +126,8 @@ def registration(
     settings = {
         "polarity": polarity,
         "intensity": intensity,
-        "device": device,
         "pictures": False,  # the views show the overlay
-        **SEARCHES[search],
+        **effort.settings,
         **(views[0] if len(views) == 1 else {"views": views}),
     }
 

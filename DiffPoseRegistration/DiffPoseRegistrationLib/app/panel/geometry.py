@@ -41,6 +41,8 @@ class GeometrySection(Section):
             self.ui.intensityComboBox.addItem(text)
         self._showing = False
         self._typed: tuple | None = None
+        self._problem = ""  # with what was typed last
+        self._xray_id = ""
         for name in _SPIN_BOXES:
             getattr(self.ui, name).keyboardTracking = False
             getattr(self.ui, name).connect("valueChanged(double)", self._on_typed)
@@ -94,7 +96,11 @@ class GeometrySection(Section):
         finally:
             self._showing = False
         provenance = xray_node.provenance_of(xray)
-        if camera is None:
+        if xray.GetID() != self._xray_id:
+            self._xray_id, self._problem = xray.GetID(), ""
+        if self._problem:
+            self.ui.geometryLabel.text = self._problem
+        elif camera is None:
             self.ui.geometryLabel.text = why_no_xray(self.parameters)
         elif provenance:
             origins = sorted(set(provenance.values()))
@@ -105,7 +111,13 @@ class GeometrySection(Section):
     def _on_typed(self, _value) -> None:
         if self._showing or self.parameters is None:
             return
-        self.guarded(self._take_typed)()
+        # Said in the label, not in a box, which would interrupt the typing.
+        self._problem = ""
+        try:
+            self._take_typed()
+        except InputError as error:
+            self._problem = str(error)
+        self.panel.update()
 
     def _take_typed(self) -> None:
         xray = self.parameters.xray

@@ -6,10 +6,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ...jobs.launcher import State
 from .. import xray_facts, xray_node
 from ..readiness import geometry_state, why_no_ct
 from .section import Section, set_enabled
-from .words import error_in_words, verdict_in_words
+from .words import error_in_words, state_in_words, verdict_in_words
 
 # A simulated X-ray is taken from no further off the view than this, nor than a model would be prepared for.
 _MOST_DEG, _MOST_MM = (10.0, 10.0, 5.0), (15.0, 30.0, 15.0)
@@ -32,6 +33,7 @@ class InputsSection(Section):
         table.connect("cellClicked(int,int)", self._on_row)
         table.connect("itemChanged(QTableWidgetItem*)", self.guarded(self._on_tick))
         self.ui.simulateButton.connect("clicked()", self.guarded(self._simulate))
+        self.ui.simulateLabel.visible = False
         self._simulate_tip = self.ui.simulateButton.toolTip
         self._rows: list = []
         self._showing = False
@@ -44,6 +46,10 @@ class InputsSection(Section):
     def update(self) -> None:
         reason = self.panel.why_busy() or why_no_ct(self.parameters)
         set_enabled(self.ui.simulateButton, reason, self._simulate_tip)
+        jobs = self.logic.jobs
+        is_told = jobs.kind == "simulate" and jobs.state is not State.IDLE
+        self.ui.simulateLabel.text = state_in_words(jobs.state, self.logic.problem) if is_told else ""
+        self.ui.simulateLabel.visible = is_told
         self._showing = True
         try:
             self._fill_table()

@@ -77,6 +77,11 @@ class Panel:
             self._result,
             self._environment,
         )
+        self._section_of = {
+            "simulate": ui.inputsCollapsibleButton,
+            "prepare": ui.prepareCollapsibleButton,
+            "register": ui.registerCollapsibleButton,
+        }
         self._soon = self._timer(0, single_shot=True, slot=self._update_now)
         self._draw_soon = self._timer(_DRAW_INTERVAL_MS, single_shot=True, slot=self._draw_now)
         self._draw_fine = self._timer(_FINE_AFTER_MS, single_shot=True, slot=self._draw_fine_now)
@@ -260,7 +265,10 @@ class Panel:
             return
         kind, result = self.logic.jobs.kind, self.logic.result
         if self.logic.problem and not self.logic.was_cancelled:
-            self.show_problem(self.logic.problem)
+            # No box that asks to be closed: the person may be at work elsewhere. It stays in the task's own section.
+            _log.warning("%s", self.logic.problem)
+            self.say(self.logic.problem)
+            self._section_of[kind].collapsed = False
         elif result is not None and kind == "simulate":
             p.xray = result
             self.say(_("Made {name}.").format(name=result.GetName()))

@@ -136,15 +136,20 @@ class RegisterSection(Section):
             "initial": self._start_pose(),
             "search": p.search.value,
             "device": p.device.value,
+            "seconds": p.seconds or None,
             **self.panel.structures,
             "wait": False,
         }
+        tolerances = {
+            "distanceTolerance": p.distanceTolerance,
+            "principalPointTolerance": p.principalPointTolerance,
+        }
         if p.together:
-            self.logic.registerTogether(p.ctVolume, self._chosen_first(), **what)
+            self.logic.registerTogether(p.ctVolume, self._chosen_first(), **what, **tolerances)
         elif p.allFrames and frames_of(p.xray) is not None:
             self.logic.registerFrames(p.ctVolume, p.xray, **what)
         else:
-            self.logic.register(p.ctVolume, p.xray, **what)
+            self.logic.register(p.ctVolume, p.xray, **what, **tolerances)
 
     def _chosen_first(self) -> list:
         """The ticked X-rays, the one that is worked on first: the start is its pose."""

@@ -108,7 +108,10 @@ class ResultSection(Section):
             xray.GetAttribute(xray_node.CAMERA_ATTRIBUTE),
         )
         if seen != self._seen:
-            carm_model.show_carm(xray, p.showCArm)
+            if p.showCArm and transform is not None:
+                carm_model.show_carm(xray)
+            else:  # without a pose it would stand at the scene's origin, which means nothing
+                carm_model.hide_carm(xray)
             self._seen = seen
         self._problem = ""
         if transform is not None and not why_no_ct(p):
