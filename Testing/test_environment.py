@@ -25,7 +25,7 @@ import _environment
 if __name__ == "__main__":
     _environment.enter(*sys.argv[1].split("+"))
     import first
-    print(first.VERSION, sys.prefix, os.environ["NUMBA_CACHE_DIR"], *sys.argv[2:])
+    print(first.VERSION, sys.prefix, os.environ.get("NUMBA_CACHE_DIR"), *sys.argv[2:])
 """
 
 

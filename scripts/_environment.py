@@ -6,7 +6,7 @@ What a person can set in the shell:
 
 ``DIFFPOSE_VENV``    folder of the environment (default ``.venv`` in the repository)
 ``DIFFPOSE_PYTHON``  a Python whose packages satisfy the pins already; then no environment is made
-``NUMBA_CACHE_DIR``  where compiled kernels are kept (default inside the environment)
+``NUMBA_CACHE_DIR``  where compiled kernels are kept (default inside the environment, or in the user's cache)
 ``PIP_...``          pip's own variables, for proxies, mirrors and indexes
 """
 
@@ -73,7 +73,6 @@ def enter(*sets: str) -> None:
             if inside != own:
                 _run_again(own, own, dict(os.environ))
             check_installed(own, sets)
-            cache = _user_cache() / "numba"
         else:
             venv = Path(os.environ.get("DIFFPOSE_VENV") or REPOSITORY / ".venv").expanduser().absolute()
             entered = inside == str(venv)
@@ -81,14 +80,13 @@ def enter(*sets: str) -> None:
             if not entered or _read_stamp(venv).get("python") != _minor(sys.version_info):
                 _ensure(venv, sets, anew=entered)
                 _run_again(str(_python_of(venv)), str(venv), clean_environment())
-            cache = venv / "numba-cache"
+            os.environ.setdefault("NUMBA_CACHE_DIR", str(venv / "numba-cache"))
     except EnvironmentProblem as problem:
         print(problem, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(130)
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
     # Threads that wait spinning take the processor from those that work: a refinement is hundreds of short
     # parallel regions, and on a busy machine becomes several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -119,16 +117,6 @@ def _run_again(python: str, mark: str, environment: dict[str, str]) -> NoReturn:
 
 def _python_of(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def _user_cache() -> Path:
-    if os.name == "nt":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "diffpose"
 
 
 def _minor(version: tuple) -> str:
