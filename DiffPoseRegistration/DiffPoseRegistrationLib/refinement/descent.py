@@ -9,6 +9,7 @@ import numpy as np
 
 from ..geometry import rigid
 from ..rendering.renderer import Renderer
+from .judgement import judge
 from .levenberg_marquardt import minimise
 from .optimiser import OnStep
 from .schedule import Schedule, SearchSettings, Stage
@@ -19,7 +20,9 @@ SAME_PLACE_MM = 5.0  # poses closer than this are one
 ELSEWHERE_MM = 10.0  # poses further apart than this are two answers
 SAME_NEIGHBOURHOOD_MM = 15.0  # a start that ended so near at a coarse stage led here
 MOST_STARTS = 100
+WIDER_STARTS = 60  # random poses of the wider search
 _CANDIDATES_FOR_CLUTTER = 3
+_NOTABLE_CLUTTER = 0.03  # of the image
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,6 @@ class Descent:
         self, starts: np.ndarray, schedule: Schedule, settings: SearchSettings, hypotheses: np.ndarray
     ) -> Found:
         """The best pose that a whole schedule finds from ``starts`` [n, 4, 4]."""
-        self._clutter, self._stage = None, None
         self._alternatives: tuple[Alternative, ...] = ()
         self._begin(starts)
         if schedule.screened:
@@ -81,12 +83,12 @@ class Descent:
             starts = self.best_of(np.concatenate([starts, around]), schedule.search[0], min(len(starts), MOST_STARTS))
         elif len(starts) > MOST_STARTS:
             starts = self.best_of(starts, schedule.search[0], MOST_STARTS)
-        poses = self._through(schedule.search, self._begin(starts))
-        if schedule.clutter_aware:
-            self.weigh_down_clutter(poses[:_CANDIDATES_FOR_CLUTTER], schedule.search[-1])
-            poses = self._through(schedule.search, self._begin(starts, poses))
-        poses = self._through(schedule.refinement, poses)
-        return self._found(poses[0])
+        poses = self._searched(schedule, starts)
+        if settings.rotation_deg > 0 and self._resemblance(poses[0]) < schedule.search_wider_below:
+            # Nothing is lost by looking at many more poses, further away.
+            around = random_starts(hypotheses, self.isocentre, settings.wider(), WIDER_STARTS)
+            poses = self._searched(schedule, np.concatenate([starts, around]), poses)
+        return self._found(self._through(schedule.refinement[1:], poses)[0])
 
     def so_far(self) -> Found:
         """The best pose of the pass that was broken off."""
@@ -114,6 +116,24 @@ class Descent:
         self._clutter = [
             clutter_weights(level, at_stage.render(n, poses)[0]) for n, level in enumerate(at_stage.levels)
         ]
+
+    def _searched(self, schedule: Schedule, starts: np.ndarray, candidates: np.ndarray | None = None) -> np.ndarray:
+        """The best distinct poses after the search from ``starts``, beside ``candidates`` of a search before, and after
+        the stage that selects among what it found."""
+        self._clutter, self._stage = None, None
+        poses = self._through(schedule.search, self._begin(starts, candidates))
+        if schedule.clutter_aware:
+            self.weigh_down_clutter(poses[:_CANDIDATES_FOR_CLUTTER], schedule.search[-1])
+            if self._cluttered():
+                poses = self._through(schedule.search, self._begin(starts, poses))
+        return self._through(schedule.refinement[:1], poses)
+
+    def _cluttered(self) -> bool:
+        """Whether the clutter is so large that it may have led the search astray."""
+        return any(np.mean(weight < 0.5) > _NOTABLE_CLUTTER for weight in self._clutter or [])
+
+    def _resemblance(self, pose: np.ndarray) -> float:
+        return judge(self._objective, pose).similarity
 
     def _begin(self, starts: np.ndarray, candidates: np.ndarray | None = None) -> np.ndarray:
         """The poses to descend from: ``candidates`` of a search before, which are nobody's start, and ``starts``."""
@@ -148,6 +168,7 @@ class Descent:
             self.isocentre,
             iterations=stage.iterations,
             tolerance_mm=stage.tolerance_mm,
+            damping=stage.damping,
             on_step=step,
         )
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
@@ -183,11 +204,11 @@ def distance_mm(a: np.ndarray, b: np.ndarray, isocentre: np.ndarray, radius_mm: 
 def _distinct(poses: np.ndarray, cost: np.ndarray, isocentre: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Indices of the distinct poses, best first: one of each group that ended in the same place; and the group [n]
     that each pose belongs to, as a position in that list."""
+    apart = distance_mm(poses[:, None], poses[None], isocentre)
     chosen: list[int] = []
     group = np.zeros(len(poses), dtype=int)
     for n in np.argsort(cost):
-        apart = distance_mm(poses[chosen], poses[n], isocentre)
-        near = np.flatnonzero(apart <= SAME_PLACE_MM)
+        near = np.flatnonzero(apart[n, chosen] <= SAME_PLACE_MM)
         if near.size:
             group[n] = near[0]
         else:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from ..geometry import rigid
 from ..geometry.camera import Camera
@@ -22,25 +22,38 @@ class XRayLevel:
     weight: np.ndarray
     camera: Camera
 
+    @classmethod
+    def of(cls, xray: XRay) -> XRayLevel:
+        return cls(xray.attenuation, xray.mask.astype(np.float32), xray.camera)
 
-def reduced(xray: XRay, longest_side: int) -> XRayLevel:
+
+def reduced(xray: XRay | XRayLevel, longest_side: int) -> XRayLevel:
     """``xray`` averaged over equal areas to at most ``longest_side`` pixels; masked pixels do not count.
 
     A reduced pixel's weight is the share of its area that is inside the mask. Pixels without any take the value
     of the nearest one that has some, so that a filter finds no edge where the mask ends.
     """
-    rows, columns = xray.attenuation.shape
+    full = XRayLevel.of(xray) if isinstance(xray, XRay) else xray
+    rows, columns = full.image.shape
     factor = min(1.0, longest_side / max(rows, columns))
     size = (max(4, round(rows * factor)), max(4, round(columns * factor)))
-    mask = torch.from_numpy(xray.mask.astype(np.float32))[None, None]
-    image = torch.from_numpy(xray.attenuation)[None, None]
-    weight = torch.nn.functional.interpolate(mask, size=size, mode="area")
-    total = torch.nn.functional.interpolate(mask * image, size=size, mode="area")
-    mean, weight = (total / weight.clamp_min(1e-6))[0, 0].numpy(), weight[0, 0].numpy()
+    down, across = _shares(rows, size[0]), _shares(columns, size[1])
+    weight, total = (down @ (across @ values.T).T for values in (full.weight, full.weight * full.image))
+    mean = total / np.maximum(weight, 1e-6)
     if not weight.all():
         nearest = ndimage.distance_transform_edt(weight == 0, return_distances=False, return_indices=True)
         mean = mean[tuple(nearest)]
-    return XRayLevel(mean, weight, xray.camera.resampled(*size))
+    return XRayLevel(mean, weight, full.camera.resampled(*size))
+
+
+@functools.lru_cache(maxsize=32)
+def _shares(full: int, reduced: int) -> sparse.csr_array:
+    """Matrix [reduced, full] of what share each of ``full`` pixels has in the average over each of fewer and larger
+    ones."""
+    edges = np.arange(reduced + 1) * (full / reduced)
+    pixel = np.arange(full)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return sparse.csr_array(np.where(overlap > 1e-9, overlap * (reduced / full), 0).astype(np.float32))
 
 
 def cropped_to_projection(

@@ -11,16 +11,15 @@ from ..errors import InputError
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
 from .deadline import Deadline, TimeUp
-from .descent import ELSEWHERE_MM, Alternative, Descent, Found, distance_mm
+from .descent import Alternative, Descent
 from .intrinsics import RefinedIntrinsics, fit_intrinsics
-from .judgement import Judgement, judge
+from .judgement import judge
 from .levenberg_marquardt import minimise
 from .optimiser import OnStep
-from .schedule import ISOLATED, WHOLE_BODY, Schedule, SearchSettings
-from .starts import Hypotheses, mirrored_twins, random_starts, starts_of
+from .schedule import ISOLATED, WHOLE_BODY, SearchSettings
+from .starts import Hypotheses, mirrored_twins, starts_of
 from .views import PosePrior, StageObjective, View
 
-WIDER_STARTS = 60  # random poses of the wider search
 _ALONE_ITERATIONS = 6
 
 
@@ -109,14 +108,20 @@ def refine(
     descent = Descent(renderer, views, isocentre, prior, on_step)
     deadline = Deadline(seconds)
     starts = starts_of(hypotheses, isocentre, settings)
-    found, judgement, finished = _searched(descent, starts, places, schedule, settings, deadline)
+    finished = True
+    try:
+        with renderer.checking(deadline.check):
+            found = descent.from_starts(starts, schedule, settings, places)
+    except TimeUp:
+        found, finished = descent.so_far(), False
+    objective = descent.objective_at_last(schedule, found.pose[None])
+    judgement = judge(objective, found.pose)
     if not np.isfinite(judgement.similarity):
         raise InputError(
             f"{views[0].xray.name}: the CT does not project into the image from the starting pose; check the pose "
             "and the X-ray's geometry."
         )
     pose, refined = found.pose, ()
-    objective = descent.objective_at_last(schedule, pose[None])
     if settings.intrinsics and finished:
         try:
             with renderer.checking(deadline.check):
@@ -144,53 +149,8 @@ def refine(
     )
 
 
-def _searched(
-    descent: Descent,
-    starts: np.ndarray,
-    places: np.ndarray,
-    schedule: Schedule,
-    settings: SearchSettings,
-    deadline: Deadline,
-) -> tuple[Found, Judgement, bool]:
-    """What a pass from ``starts`` finds, or a second and wider one if the images then do not agree; and whether the
-    time sufficed."""
-
-    def one_pass(starts: np.ndarray, settings: SearchSettings) -> tuple[Found, bool]:
-        try:
-            with descent.renderer.checking(deadline.check):
-                return descent.from_starts(starts, schedule, settings, places), True
-        except TimeUp:
-            return descent.so_far(), False
-
-    found, finished = one_pass(starts, settings)
-    judgement = judge(descent.objective_at_last(schedule, found.pose[None]), found.pose)
-    if finished and judgement.similarity < schedule.search_wider_below and settings.rotation_deg > 0:
-        # Nothing is lost by looking at many more poses, further away.
-        wider = settings.wider()
-        around = random_starts(places, descent.isocentre, wider, WIDER_STARTS)
-        again, finished = one_pass(np.concatenate([starts, around]), wider)
-        found, judgement = _better(found, again, descent, schedule)
-    return found, judgement, finished
-
-
 def _by_view(objective: StageObjective, pose: np.ndarray, isocentre: np.ndarray) -> list[np.ndarray]:
     if len(objective.views) == 1:
         return []
     alone = [objective.of_view(n) for n in range(len(objective.views))]
     return [minimise(view, pose[None], isocentre, iterations=_ALONE_ITERATIONS).poses[0] for view in alone]
-
-
-def _better(a: Found, b: Found, descent: Descent, schedule: Schedule) -> tuple[Found, Judgement]:
-    """The better of two passes, with the other's pose among its alternatives, judged with the same pixels."""
-    poses = np.stack([a.pose, b.pose])
-    if schedule.clutter_aware:
-        descent.weigh_down_clutter(poses, schedule.search[-1])
-    objective = descent.objective_at_last(schedule, poses)
-    judgements = [judge(objective, pose) for pose in poses]
-    costs = [1 - j.similarity if np.isfinite(j.similarity) else np.inf for j in judgements]
-    best = int(np.argmin(costs))
-    found, other = (a, b) if best == 0 else (b, a)
-    others = list(found.alternatives)
-    if distance_mm(other.pose, found.pose, descent.isocentre) > ELSEWHERE_MM:
-        others.append(Alternative(other.pose, costs[1 - best] / max(costs[best], 1e-9) - 1.0))
-    return replace(found, alternatives=tuple(sorted(others, key=lambda one: one.gap))), judgements[best]

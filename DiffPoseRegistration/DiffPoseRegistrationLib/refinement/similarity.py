@@ -9,20 +9,18 @@ Jacobian J of the simulated image (centred to Jc, divided by the image's norm n)
     A  = dv^T dv = (Jc^T Jc - (v . Jc)^T (v . Jc)) / n^2        Gauss-Newton matrix
 
 One window over the whole image is global NCC; many small ones are the local NCC of DiffPose and xvr.
-A window costs one pass over its pixels: all of the above follow from sums of products.
+All of the above follow from sums of products over the window's pixels (:mod:`.window_sums`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
 
-from ..rendering.launching import launching
 from .filters import filtered
 from .scores import Scores, block_scores
+from .window_sums import Cells, correlations
 
 _BLOCKS = 16  # along the longest side: the pieces of a measure over the whole image
 
@@ -55,11 +53,18 @@ def sliding_windows(image: np.ndarray, pixel_weight: np.ndarray, side: int, stri
     x = np.asarray(image, dtype=np.float64)
     x = x - (w * x).sum() / max(w.sum(), 1e-12)  # small sums lose less
 
+    down, across = (
+        np.unique(np.concatenate([start, start + side])) for start, side in ((tops, side_r), (lefts, side_c))
+    )
+
     def window_sums(values: np.ndarray) -> np.ndarray:
         """Over the windows at ``tops`` and ``lefts``, from the sums over everything above and left of a corner."""
-        corner = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-        from_top = corner[tops + side_r] - corner[tops]
-        return from_top[:, lefts + side_c] - from_top[:, lefts]
+        cells = np.add.reduceat(np.add.reduceat(values, down[:-1], axis=0), across[:-1], axis=1)
+        corner = np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        top, bottom = (np.searchsorted(down, at) for at in (tops, tops + side_r))
+        left, right = (np.searchsorted(across, at) for at in (lefts, lefts + side_c))
+        from_top = corner[bottom] - corner[top]
+        return from_top[:, right] - from_top[:, left]
 
     total, first, second = (window_sums(values) for values in (w, w * x, w * x * x))
     seen = total >= 0.5 * side_r * side_c
@@ -74,61 +79,6 @@ def sliding_windows(image: np.ndarray, pixel_weight: np.ndarray, side: int, stri
     return Windows(bounds[keep], weight[keep] / max(weight[keep].sum(), 1e-12))
 
 
-_NS_A_PIXEL_AND_PARAMETER = 2.0  # of a window, on one core
-
-
-@njit(parallel=True, fastmath=True, error_model="numpy", boundscheck=False, cache=True)
-def _window_sums(xray, pixel_weight, drr, jacobian, bounds, parameters, ncc, gradient, normal):
-    images, windows = drr.shape[0], bounds.shape[0]
-    size = len(parameters)  # of a tuple, and so known when this is compiled
-    for job in prange(images * windows):
-        m, k = job // windows, job % windows
-        top, left, bottom, right = bounds[k, 0], bounds[k, 1], bounds[k, 2], bounds[k, 3]
-        sw = sx = si = sxx = sii = sxi = 0.0
-        sj, sxj, sij, sjj = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros((size, size))
-        for r in range(top, bottom):
-            for c in range(left, right):
-                w = pixel_weight[r, c]
-                if w <= 0:
-                    continue
-                x, i = xray[r, c], drr[m, r, c]
-                wx, wi = w * x, w * i
-                sw += w
-                sx += wx
-                si += wi
-                sxx += wx * x
-                sii += wi * i
-                sxi += wx * i
-                for a in range(size):
-                    ja = jacobian[m, r, c, a]
-                    sj[a] += w * ja
-                    sxj[a] += wx * ja
-                    sij[a] += wi * ja
-                    wja = w * ja
-                    for b in range(a, size):
-                        sjj[a, b] += wja * jacobian[m, r, c, b]
-        ncc[m, k] = 0.0
-        if sw <= 0:
-            continue
-        vx, vi, vxi = sxx - sx * sx / sw, sii - si * si / sw, sxi - sx * si / sw
-        if vx <= 0 or vi <= 1e-9 * sii:
-            continue  # nothing to correlate with: the window stays at correlation zero, without a pull
-        nx, ni = math.sqrt(vx), math.sqrt(vi)
-        value = vxi / (nx * ni)
-        ncc[m, k] = value
-        for a in range(size):
-            u_j = (sxj[a] - sx * sj[a] / sw) / nx
-            v_j = (sij[a] - si * sj[a] / sw) / ni
-            gradient[m, k, a] = -(u_j - value * v_j) / ni
-        for a in range(size):
-            v_a = (sij[a] - si * sj[a] / sw) / ni
-            for b in range(a, size):
-                v_b = (sij[b] - si * sj[b] / sw) / ni
-                entry = (sjj[a, b] - sj[a] * sj[b] / sw - v_a * v_b) / vi
-                normal[m, k, a, b] = entry
-                normal[m, k, b, a] = entry
-
-
 def window_terms(
     xray: np.ndarray, pixel_weight: np.ndarray, drr: np.ndarray, jacobian: np.ndarray, bounds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,12 +88,7 @@ def window_terms(
     [n, rows, columns, p], by p = 6 coordinates of the pose and perhaps further parameters; ``bounds`` [w, 4] as
     in :class:`Windows`.
     """
-    n, w, p = drr.shape[0], bounds.shape[0], jacobian.shape[-1]
-    ncc, gradient, normal = np.zeros((n, w)), np.zeros((n, w, p)), np.zeros((n, w, p, p))
-    pixels = int(((bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])).sum())
-    with launching(n * pixels * p * _NS_A_PIXEL_AND_PARAMETER):
-        _window_sums(xray, pixel_weight, drr, jacobian, bounds, tuple(range(p)), ncc, gradient, normal)
-    return ncc, gradient, normal
+    return correlations(xray, pixel_weight, drr, jacobian, Cells.of(bounds))
 
 
 class WindowedNCC:
@@ -195,11 +140,12 @@ class WindowedNCC:
         weight = np.concatenate(weights)
         self.weight = weight / max(weight.sum(), 1e-12)
         self._local = np.concatenate(local)
+        self._cells = Cells.of(self.bounds)
 
     def terms(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """:func:`window_terms` of the filtered images, averaged over the filter's channels."""
         parts = [
-            window_terms(x, self.pixel_weight, d, j, self.bounds)
+            correlations(x, self.pixel_weight, d, j, self._cells)
             for x, d, j in zip(self._xray_channels, *self._channels(drr, jacobian))
         ]
         ncc, gradient, normal = (sum(p[n] for p in parts) / len(parts) for n in range(3))

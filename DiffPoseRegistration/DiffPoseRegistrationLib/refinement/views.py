@@ -21,6 +21,8 @@ from .pyramid import XRayLevel, cropped_to_projection, reduced
 from .schedule import Stage
 from .similarity import WindowedNCC
 
+_MIDDLING_SIDE = 256
+
 
 @dataclass(frozen=True)
 class View:
@@ -37,7 +39,9 @@ class View:
     def level(self, side: int) -> XRayLevel:
         """The X-ray at most ``side`` pixels a side; kept, as a search passes the same scales more than once."""
         if side not in self._levels:
-            self._levels[side] = reduced(self.xray, side)
+            # Small images come from a middling one: to average all pixels of the X-ray anew for each takes longest.
+            source = self.level(_MIDDLING_SIDE) if side <= _MIDDLING_SIDE / 2 else self.xray
+            self._levels[side] = reduced(source, side)
         return self._levels[side]
 
     @classmethod
@@ -109,6 +113,7 @@ class StageObjective:
         self.levels: list[XRayLevel] = []
         self.similarities: list[WindowedNCC] = []
         self.grid_levels: list[int] = []
+        self._rendered: dict[int, tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = {}
         for n, view in enumerate(views):
             level = view.level(stage.side)
             weight = level.weight if clutter is None else level.weight * resized(clutter[n], level.weight.shape)
@@ -129,7 +134,7 @@ class StageObjective:
     def with_views(self, views: list[View]) -> StageObjective:
         """The same stage for the same X-rays with other cameras."""
         other = copy.copy(self)
-        other.views = views
+        other.views, other._rendered = views, {}
         other.levels = [
             replace(level, camera=view.xray.camera.resampled(level.camera.rows, level.camera.columns))
             for view, level in zip(views, self.levels)
@@ -150,10 +155,15 @@ class StageObjective:
         return lambda poses: self.similarities[view](*self.render(view, poses))
 
     def render(self, view: int, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Simulated X-rays of one view and their Jacobians, for poses [n, 4, 4] of the first view."""
+        """Simulated X-rays of one view and their Jacobians, for poses [n, 4, 4] of the first view; the last are kept,
+        as who judges a pose asks again for what the search ended with."""
+        if view in self._rendered and np.array_equal(self._rendered[view][0], poses):
+            return self._rendered[view][1]
         camera = self.levels[view].camera
         placed = poses @ self.views[view].from_first
-        return self.renderer.render_with_jacobian(camera, placed, self.isocentre, self.grid_levels[view])
+        images = self.renderer.render_with_jacobian(camera, placed, self.isocentre, self.grid_levels[view])
+        self._rendered[view] = (poses.copy(), images)
+        return images
 
 
 def resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

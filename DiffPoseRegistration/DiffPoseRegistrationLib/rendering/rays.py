@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,7 @@ class RayBundle(NamedTuple):
 def ray_bundle(camera: Camera, poses: np.ndarray, ras_to_grid: np.ndarray) -> RayBundle:
     """Rays of ``camera`` at ``poses`` [n, 4, 4] (camera to world), in the grid of ``ras_to_grid`` [4, 4]."""
     poses = np.asarray(poses, dtype=np.float64)
-    corner = camera.pixels_to_camera(np.zeros(2))
-    column = camera.pixels_to_camera(np.array([1.0, 0.0])) - corner
-    row = camera.pixels_to_camera(np.array([0.0, 1.0])) - corner
+    corner, column, row = _detector(camera)
     rotation, origin_ras = poses[:, :3, :3], poses[:, :3, 3]
     directions_ras = [np.ascontiguousarray(rotation @ vector) for vector in (corner, column, row)]
     linear = ras_to_grid[:3, :3]
@@ -42,3 +41,10 @@ def ray_bundle(camera: Camera, poses: np.ndarray, ras_to_grid: np.ndarray) -> Ra
         np.ascontiguousarray(origin_ras),
         *directions_ras,
     )
+
+
+@functools.lru_cache(maxsize=64)  # a refinement renders through the same few cameras again and again
+def _detector(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first pixel's centre, and the ways to the next column and row (camera frame, mm)."""
+    corner, right, below = camera.pixels_to_camera(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    return corner, right - corner, below - corner

@@ -162,13 +162,13 @@ class Renderer:
         """Whole images, rendered in bands of rows where they are so large that nobody should have to wait for them."""
         samples = max(grid.size_ijk) * (1.0 if step_mm is None else float(grid.spacing_mm.min()) / step_mm)
         rows = max(int(_PART_SAMPLES / (samples * camera.columns * max(len(poses), 1))), 1)
+        if rows >= camera.rows:
+            return march(self.backend, grid, camera, poses, step_mm, isocentre)
         parts = []
         for top in range(0, camera.rows, rows):
             for check in self._checks:
                 check()
             band = camera.cropped(top, 0, min(rows, camera.rows - top), camera.columns)
             parts.append(march(self.backend, grid, band, poses, step_mm, isocentre))
-        if len(parts) == 1:
-            return parts[0]
         images, jacobians = zip(*parts)
         return np.concatenate(images, axis=1), None if isocentre is None else np.concatenate(jacobians, axis=1)
