@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from benchmarks import _accuracy_itk as itk_two_views
 from benchmarks import _accuracy_peers as peers
 from benchmarks import _accuracy_report as report
 from benchmarks import _accuracy_xrays as xrays
@@ -16,6 +17,8 @@ from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.imaging.attenuation import AttenuationRule
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct, phantom_landmarks
+from DiffPoseRegistrationLib.metrics.errors import target_registration_errors
+from DiffPoseRegistrationLib.refinement.pyramid import reduced
 from DiffPoseRegistrationLib.refinement.starts import Hypotheses
 from DiffPoseRegistrationLib.rendering.renderer import Renderer
 from DiffPoseRegistrationLib.workflow.simulate import SIMULATION_RULE
@@ -110,14 +113,14 @@ def test_a_short_run(patient, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(benchmark, "_model", lambda patient, arguments: model)
     monkeypatch.setattr(peers, "register", register)
-    monkeypatch.setattr(peers, "installed", lambda: {"nanodrr": "0.1", "diffdrr": "0.6"})
+    monkeypatch.setattr(benchmark, "_installed", lambda names: {"nanodrr": "0.1", "diffdrr": "0.6"})
     given = ("--levels", "clean", "--poses", "2", "--side", "96", "--projector", "scipy")
     found = benchmark.run(_arguments(tmp_path, *given, "--peer-trials", "1"))
     methods = [row["method"] for row in found["trials"]]
     assert sorted(methods) == ["diffdrr", "encoder only", "encoder only", "nanodrr", "refinement only",
-                               "refinement only", "whole", "whole"]  # fmt: skip
+                               "refinement only", "two views", "two views", "whole", "whole"]  # fmt: skip
     by_method = {row["method"]: row for row in reversed(found["trials"])}  # of the first X-ray
-    assert by_method["refinement only"]["tre_mm"] < 2.0
+    assert by_method["refinement only"]["tre_mm"] < 2.0 and by_method["two views"]["tre_mm"] < 1.0
     assert by_method["nanodrr"]["tre_mm"] == pytest.approx(by_method["refinement only"]["initial_tre_mm"])
     assert by_method["diffdrr"]["error"] == "it gave up"
     (two,) = starts.values()
@@ -125,14 +128,14 @@ def test_a_short_run(patient, tmp_path, monkeypatch):
     assert found["rows"][-1]["n"] == 1 and found["peers"] == {"nanodrr": "0.1", "diffdrr": "0.6"}
     page = (tmp_path / "accuracy.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2 and "it gave up" not in page and (tmp_path / "worst" / "1.png").exists()
-    assert "nanodrr 0.1, diffdrr 0.6: on 1 of the X-rays" in (tmp_path / "accuracy.md").read_text(encoding="utf-8")
+    assert "nanodrr, diffdrr: on 1 of the X-rays" in (tmp_path / "accuracy.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["nanodrr", "diffdrr"])
 def test_a_peer_sees_what_the_xray_shows(patient, name):
     """Where it is installed: its image at the true pose is the X-ray, with the pixels of a cropped detector too; its
     pose is the one it was given."""
-    if name not in peers.installed():
+    if name not in benchmark._installed(peers.METHODS):
         pytest.skip(f"{name} is not installed")
     (image,) = xrays.simulated(patient, phantom_landmarks(11), "scipy", ("clean",), 1, 64, 0)
     truth, part = image.truth.camera_to_world, (slice(8, 50), slice(20, 60))
@@ -146,6 +149,36 @@ def test_a_peer_sees_what_the_xray_shows(patient, name):
 
     off = rigid.update_pose(truth, np.array([0, 0, np.radians(5), 5.0, 0, 0]), patient.centre_ras)
     assert likeness(truth) > 0.97 and likeness(off) < likeness(truth) - 0.02  # the misposed control
+
+
+def test_itk_sees_what_the_two_xrays_show(patient):
+    """Where it is installed: its images at the true pose are both X-rays, its pose is the one it was given, and it
+    leads nearer."""
+    if itk_two_views.NAME not in benchmark._installed(benchmark.PEERS):
+        pytest.skip(f"{itk_two_views.NAME} is not installed")
+    (image,) = xrays.simulated(patient, phantom_landmarks(11), "scipy", ("clean",), 1, 40, 0)
+    gantry = itk_two_views.Gantry(patient, xrays.SOURCE_TO_ISOCENTRE_MM)
+
+    def likeness(pose, xray, angle):
+        transform = gantry.transform(pose)
+        np.testing.assert_allclose(gantry.pose(transform), pose, atol=1e-9)
+        caster = gantry.caster(transform, angle)
+        picture = itk_two_views.detector_image(reduced(xray, 40))
+        cast = [
+            [caster.Evaluate(picture.TransformIndexToPhysicalPoint([column, row, 0])) for column in range(40)]
+            for row in range(40)
+        ]
+        return np.corrcoef(np.ravel(cast[::-1]), xray.attenuation.ravel())[0, 1]
+
+    truth = image.truth.camera_to_world
+    off = rigid.update_pose(truth, np.array([*np.radians([5, 5, 5]), 5.0, 5.0, 5.0]), patient.centre_ras)
+    for xray, angle in ((image.xray, 0.0), (image.second, xrays.TURN)):
+        assert likeness(truth, xray, angle) > 0.97
+        assert likeness(off, xray, angle) < likeness(truth, xray, angle) - 0.01  # the misposed control
+    pair = (image.xray, image.second)
+    found = itk_two_views.register(patient, pair, xrays.TURN, xrays.SOURCE_TO_ISOCENTRE_MM, off, 40)
+    before, after = (target_registration_errors(p, truth, phantom_landmarks(11)).mean() for p in (off, found))
+    assert after < 0.5 * before
 
 
 def test_the_likeliest_pose_of_a_peer_counts(patient, monkeypatch):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -42,17 +41,6 @@ class Moving:
     render: Callable[[], torch.Tensor]
     pose: Callable[[], np.ndarray]
     steps: list[dict[str, Any]]
-
-
-def installed() -> dict[str, str]:
-    """The peers that are there, with their versions."""
-    found = {}
-    for name in METHODS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def register(name: str, ct: CTVolume, xray: XRay, initial: np.ndarray, pixels: int) -> np.ndarray:

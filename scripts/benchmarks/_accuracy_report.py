@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 Rows = Sequence[dict[str, Any]]
 
-OURS = ("encoder only", "refinement only", "whole")
-
 _COMPARED = "those that the peers had"
 _WORST = 3
 _ERRORS = (
@@ -47,17 +45,19 @@ _ERRORS = (
 
 
 def table_of(rows: Rows) -> list[dict[str, Any]]:
-    """A line for each method over all X-rays, over each level, and over the X-rays that the peers had."""
+    """A line for each method over all X-rays, over each level, and over the X-rays that those peers had that are too
+    slow for all."""
     lines = []
+    compared = _compared(rows)
     for method in _methods(rows):
         of_method = [row for row in rows if row["method"] == method]
         groups = {}
-        if method in OURS:
+        if not _had_some(rows, method):
             groups["all"] = of_method
             for level in dict.fromkeys(row["level"] for row in rows):
                 groups[level] = [row for row in of_method if row["level"] == level]
-        if _compared(rows):
-            groups[_COMPARED] = [row for row in of_method if row["xray"] in _compared(rows)]
+        if compared:
+            groups[_COMPARED] = [row for row in of_method if row["xray"] in compared]
         lines += [{"method": method, "X-rays": name, **_line(group)} for name, group in groups.items()]
     return lines
 
@@ -128,9 +128,11 @@ def _notes(rows: Rows, facts: dict[str, Any], arguments: argparse.Namespace) -> 
         )
     if facts["peers"]:
         had = ", ".join(f"{name} {version}" for name, version in facts["peers"].items())
+        notes.append(f"{had}: on images of {arguments.peer_side} pixels.")
+    if _compared(rows):
+        some = ", ".join(method for method in _methods(rows) if _had_some(rows, method))
         notes.append(
-            f"{had}: on {len(_compared(rows))} of the X-rays, on images of {arguments.peer_side} pixels; compare with "
-            f"the lines of the others on *{_COMPARED}*."
+            f"{some}: on {len(_compared(rows))} of the X-rays; compare with the lines of the others on *{_COMPARED}*."
         )
     return notes
 
@@ -139,9 +141,14 @@ def _methods(rows: Rows) -> list[str]:
     return list(dict.fromkeys(row["method"] for row in rows))
 
 
+def _had_some(rows: Rows, method: str) -> bool:
+    """Whether a method had some of the X-rays only."""
+    return {row["xray"] for row in rows if row["method"] == method} != {row["xray"] for row in rows}
+
+
 def _compared(rows: Rows) -> set[str]:
-    """The X-rays that the peers registered."""
-    return {row["xray"] for row in rows if row["method"] not in OURS}
+    """The X-rays that those peers had that did not have all."""
+    return {row["xray"] for row in rows if _had_some(rows, row["method"])}
 
 
 def _by_method(rows: Rows) -> dict[str, list[float | None]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from DiffPoseRegistrationLib.errors import InputError
+from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.geometry.pose_range import PoseRange, view_pose
 from DiffPoseRegistrationLib.imaging.pose_file import Truth
@@ -29,6 +30,8 @@ DETECTOR_MM = 330.0
 # Where the X-rays of the benchmark are taken, and the wider range that models are prepared for.
 POSES_DEG, POSES_MM = (25.0, 20.0, 15.0), (30.0, 60.0, 30.0)
 MODEL_DEG, MODEL_MM = (30.0, 30.0, 30.0), (60.0, 120.0, 60.0)
+# From the first to the second X-ray of a pair the C-arm turns by this about the isocentre, in the plane of the rows.
+TURN = np.pi / 2
 PROJECTORS = ("itk-rtk", "scipy")
 
 
@@ -53,13 +56,24 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class BenchmarkXray:
-    """An X-ray with its truth; ``ct`` is the name of its CT."""
+    """An X-ray with its truth; ``ct`` is the name of its CT. ``second`` is what the C-arm sees where it stands
+    :func:`second_from_first` afterwards, None where nobody took it."""
 
     name: str
     ct: str
     level: str
     xray: XRay
     truth: Truth
+    second: XRay | None = None
+
+
+def second_from_first() -> np.ndarray:
+    """The second camera of a pair in the first one's frame [4, 4]: its pose is the first one's times this."""
+    isocentre = np.array([0, 0, SOURCE_TO_ISOCENTRE_MM])
+    motion = np.eye(4)
+    motion[:3, :3] = rigid.so3_exp(np.array([0, -TURN, 0]))
+    motion[:3, 3] = isocentre - motion[:3, :3] @ isocentre
+    return motion
 
 
 def camera(pixels: int) -> Camera:
@@ -106,31 +120,38 @@ def simulated(
     pixels: int,
     seed: int,
 ) -> Iterator[BenchmarkXray]:
-    """``count`` X-rays of ``ct`` at each of ``levels``; their poses depend on the seed, the CT and the level alone."""
+    """``count`` pairs of X-rays of ``ct`` at each of ``levels``; their poses depend on the seed, the CT and the level
+    alone."""
     projections = _Projections(ct, projector)
     detector = camera(pixels)
-    with tempfile.TemporaryDirectory(prefix="diffpose-") as folder:
-        for level in levels:
-            quality = LEVELS[level]
-            where = [seed, zlib.crc32(ct.name.encode()), list(LEVELS).index(level)]
-            for number, pose in enumerate(poses(ct).sample(np.random.default_rng(where), count)):
-                noise = zlib.crc32(f"{seed} {ct.name} {level} {number}".encode())
-                image = simulate_xray(
-                    ct,
-                    detector,
-                    pose,
-                    photons=quality.photons,
-                    scatter=quality.scatter,
-                    blur_px=quality.blur_px,
-                    seed=noise,
-                    renderer=projections,
-                )
-                name = f"{ct.name} {level} {number + 1}"
-                file = Path(folder) / "xray.dcm"
-                write_xray_dicom(file, image, detector)
-                for n, kind in enumerate(quality.disturbances):
-                    file = write_disturbed(file, Path(folder) / kind, kind, noise + n)
-                yield BenchmarkXray(name, ct.name, level, read_xray(file), Truth(pose, landmarks))
+
+    def taken(quality: Level, pose: np.ndarray, noise: int) -> XRay:
+        image = simulate_xray(
+            ct,
+            detector,
+            pose,
+            photons=quality.photons,
+            scatter=quality.scatter,
+            blur_px=quality.blur_px,
+            seed=noise,
+            renderer=projections,
+        )
+        with tempfile.TemporaryDirectory(prefix="diffpose-") as folder:
+            file = Path(folder) / "xray.dcm"
+            write_xray_dicom(file, image, detector)
+            for n, kind in enumerate(quality.disturbances):
+                file = write_disturbed(file, Path(folder) / kind, kind, noise + n)
+            return read_xray(file)
+
+    for level in levels:
+        where = [seed, zlib.crc32(ct.name.encode()), list(LEVELS).index(level)]
+        for number, pose in enumerate(poses(ct).sample(np.random.default_rng(where), count)):
+            first, second = (
+                taken(LEVELS[level], place, zlib.crc32(f"{seed} {ct.name} {level} {number}{suffix}".encode()))
+                for place, suffix in ((pose, ""), (pose @ second_from_first(), " second"))
+            )
+            name = f"{ct.name} {level} {number + 1}"
+            yield BenchmarkXray(name, ct.name, level, first, Truth(pose, landmarks), second)
 
 
 class _Projections:

@@ -18,6 +18,7 @@ INSTALL = {
     "nanodrr": "pip install nanodrr==0.1.7",
     "diffdrr": "pip install diffdrr==0.6.1",
     "itk-rtk": "pip install itk-rtk",
+    "itk-twoprojectionregistration": "pip install itk-twoprojectionregistration",
 }
 
 

@@ -10,7 +10,8 @@ encoder only: the pose that a model reads, prepared for the CT in --minutes. ref
 disturbed by up to 15 degrees and 30 mm in every coordinate. whole: the refinement of what the model read. nanodrr and
 diffdrr, where installed: their registration with Adam as their tutorials run it (500 steps), from the same disturbed
 poses, on --peer-trials of the X-rays, spread over levels and patients, on images of --peer-side pixels.
-itk-twoprojectionregistration registers two views at a time and has no part in this.
+Every X-ray has a companion from a C-arm turned by 90 degrees. two views: our refinement of both together from the same
+disturbed pose; itk-twoprojectionregistration, where installed, the same as its example program does it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry.pose_range import perturbed
 from DiffPoseRegistrationLib.imaging.values import CTVolume
 
+from . import _accuracy_itk as itk_two_views
 from . import _accuracy_peers as peers
 from . import _accuracy_xrays as xrays
 from ._accuracy_report import table_of, write_report
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 PERTURB_DEG, PERTURB_MM = 15.0, 30.0
 PATIENTS = (11, 12, 13)  # seeds of the generated ones
+PEERS = (*peers.METHODS, itk_two_views.NAME)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--projector", choices=("auto", *xrays.PROJECTORS), default="auto", help="default: auto")
     parser.add_argument("--minutes", type=float, default=1.0, help="of preparation a CT (default 1; 0: no models)")
     parser.add_argument("--steps", type=int, help="instead of --minutes: so many steps")
-    parser.add_argument("--peers", nargs="*", choices=list(peers.METHODS), help="which (default: all installed)")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="which (default: all installed)")
     parser.add_argument("--peer-trials", type=int, default=4, metavar="N", help="X-rays for them (default 4)")
     parser.add_argument("--peer-side", type=int, default=64, metavar="PX", help="of their images (default 64)")
     parser.add_argument("--seed", type=int, default=0)
@@ -75,7 +79,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.seed < 0:
         raise InputError("--seed is a whole number from 0 upwards.")
     projector = None if arguments.cases else xrays.chosen_projector(arguments.projector)
-    there = peers.installed()
+    there = _installed(PEERS)
     methods = _peers_to_run(arguments.peers, there)
     rows: list[dict[str, Any]] = []
     patients = []
@@ -148,9 +152,14 @@ def _ours(patient: Patient, arguments: argparse.Namespace) -> Iterable[dict[str,
             read = model.predict(image.xray)
             yield _row("encoder only", image, ct, read, None, time.perf_counter() - began)
             starts["whole"] = {"model": model}
+        if image.second is not None:
+            starts["two views"] = starts["refinement only"]
         for method, start in starts.items():
             options = {**start, "renderer": renderer, "pictures": False}
-            row, result = trial(register, ct, [View.single(image.xray)], image.truth, options)
+            views = [View.single(image.xray)]
+            if method == "two views":
+                views.append(View(image.second, xrays.second_from_first()))
+            row, result = trial(register, ct, views, image.truth, options)
             found = {} if result is None else {"camera_to_world": result.camera_to_world.tolist()}
             yield {**_place(method, image), "preparation_s": preparation, **row, **found}
 
@@ -170,23 +179,34 @@ def _model(patient: Patient, arguments: argparse.Namespace) -> PreparedModel | N
 def _theirs(
     patients: Sequence[Patient], methods: Sequence[str], arguments: argparse.Namespace
 ) -> Iterable[dict[str, Any]]:
-    """The peers on X-rays spread evenly over levels and patients, all peers on the same."""
+    """The peers: with one X-ray at a time on some that are spread evenly over levels and patients, the same for all;
+    with two at a time, which takes no longer than ours, on all."""
     everything = [(patient, image) for patient in patients for image in patient.images]
     levels = list(dict.fromkeys(image.level for _, image in everything))
     everything.sort(key=lambda pair: levels.index(pair[1].level))
     count = min(arguments.peer_trials, len(everything))
-    for n in np.linspace(0, len(everything) - 1, count).round().astype(int) if methods else ():
-        patient, image = everything[n]
-        start = _start(patient, image, arguments.seed)
-        for method in methods:
+    some = [everything[n] for n in np.linspace(0, len(everything) - 1, count).round().astype(int)]
+    for method in methods:
+        for patient, image in everything if method == itk_two_views.NAME else some:
+            if method == itk_two_views.NAME and image.second is None:
+                continue
             _say(f"{image.name}: {method}")
+            start = _start(patient, image, arguments.seed)
             began = time.perf_counter()
             try:
-                found = peers.register(method, patient.ct, image.xray, start, arguments.peer_side)
+                found = _registered_by(method, patient.ct, image, start, arguments.peer_side)
             except InputError as problem:
                 yield {**_place(method, image), "error": str(problem)}
                 continue
             yield _row(method, image, patient.ct, found, start, time.perf_counter() - began)
+
+
+def _registered_by(method: str, ct: CTVolume, image: BenchmarkXray, start: np.ndarray, side: int) -> np.ndarray:
+    """The pose [4, 4] that a peer reaches."""
+    if method != itk_two_views.NAME:
+        return peers.register(method, ct, image.xray, start, side)
+    distance = xrays.SOURCE_TO_ISOCENTRE_MM
+    return itk_two_views.register(ct, (image.xray, image.second), xrays.TURN, distance, start, side)
 
 
 def _start(patient: Patient, image: BenchmarkXray, seed: int) -> np.ndarray:
@@ -214,10 +234,21 @@ def _row(
 
 
 def _peers_to_run(wanted: Sequence[str] | None, there: dict[str, str]) -> list[str]:
-    for name in peers.METHODS if wanted is None else wanted:
+    for name in PEERS if wanted is None else wanted:
         if name not in there:
             _say(f"{name} is not installed; to compare with it: {INSTALL[name]}")
-    return [name for name in peers.METHODS if name in there and (wanted is None or name in wanted)]
+    return [name for name in PEERS if name in there and (wanted is None or name in wanted)]
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    """Those of these packages that are there, with their versions."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _say(text: str) -> None:
