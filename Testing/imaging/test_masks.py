@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from DiffPoseRegistrationLib.imaging.masks import dense_saturation, exposed_field
+from DiffPoseRegistrationLib.imaging.masks import exposed_field, saturation
 
 SIZE = (300, 400)
 
@@ -68,9 +68,9 @@ def test_saturation_is_masked_at_the_dense_end_only(picture):
     everywhere = np.ones(SIZE, bool)
     expected = np.zeros(SIZE, bool)
     expected[100:130, 100:140] = True
-    np.testing.assert_array_equal(dense_saturation(values, everywhere, large_is_dense=False), expected)
-    np.testing.assert_array_equal(dense_saturation(-values, everywhere, large_is_dense=True), expected)
-    assert not dense_saturation(values, everywhere & ~expected, large_is_dense=False).any()
+    np.testing.assert_array_equal(saturation(values, everywhere, at_largest=False), expected)
+    np.testing.assert_array_equal(saturation(-values, everywhere, at_largest=True), expected)
+    assert not saturation(values, everywhere & ~expected, at_largest=False).any()
 
 
 @pytest.mark.parametrize("polarity", [1, -1])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -163,3 +164,27 @@ def test_views_of_the_wrist_are_cases_of_their_own(shared):
     assert [case.name for case in cases] == ["wrist:cam1", "wrist:cam2"]
     assert [case.image.name for case in cases] == ["xray_cam1.png", "xray_cam2.png"]
     assert {case.ct_name for case in cases} == {"radius.nrrd"}
+
+
+def test_disturbed_x_rays_and_impostors_are_told_apart(cases, tmp_path, monkeypatch):
+    """The stand-in accepts whatever it is given: mirrored X-rays and other patients' come out as accepted."""
+    folders = [cases / name for name in ("one", "two", "other")]
+    for name in ("one", "another"):
+        (tmp_path / "cts").mkdir(exist_ok=True)
+        shutil.copy(cases / "one" / "ct.nrrd", tmp_path / "cts" / f"{'ct' if name == 'one' else name}.nrrd")
+    _shifted_by(1.5)(monkeypatch, find_cases(folders))
+    options = {"perturb": (1, 1), "disturb": ["label"], "impostors": True}
+    summary = evaluate(tmp_path / "cts", folders, tmp_path / "out", **options)
+    assert {kind: group["trials"] for kind, group in summary["by_disturbance"].items()} == {"none": 3, "label": 3}
+    assert summary["overall"]["trials"] == 6 and summary["overall"]["success_2mm"] == 1
+    nothing = {"refused": 0, "check": 0, "reject": 0}
+    assert summary["impostors"] == {
+        "flipped": {"trials": 3, "accept": 3, **nothing},
+        "other patient": {"trials": 3, "accept": 3, **nothing},
+    }
+    assert "flipped: 3 of 3 accepted" in table(summary)
+    assert len(list((tmp_path / "out" / "disturbed" / "label").rglob("*.*"))) == 3
+    chart = (tmp_path / "out" / "predicted-error.svg").read_text(encoding="utf-8")
+    assert "ct.nrrd (4)" in chart and "another.nrrd (2)" in chart  # impostors have no true error
+    plain = evaluate(tmp_path / "cts", folders, tmp_path / "plain", perturb=(1, 1))
+    assert "impostors" not in plain and "by_disturbance" not in plain

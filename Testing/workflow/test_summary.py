@@ -63,3 +63,14 @@ def test_rows_as_csv(tmp_path):
         rows = list(csv.DictReader(stream))
     assert rows == [{"tre_mm": "0.5", "error": ""}, {"tre_mm": "", "error": 'no, not "this"'}]
     assert float(rows[0]["tre_mm"]) == pytest.approx(0.5)
+
+
+def test_true_over_predicted_error_and_impostors_by_hand():
+    rows = [_row(tre, predicted_error_mm=predicted) for tre, predicted in ((0.5, 1.0), (1.0, 1.0), (6.0, 2.0))]
+    rows += [_row(4.0), _row(4.0, predicted_error_mm=float("nan"))]  # without a prediction
+    rows += [_row(50.0, disturbance="flipped", verdict="check"), {"ct": "a", "case": "b", "disturbance": "flipped"}]
+    summary = summarise(rows)
+    assert summary["overall"]["trials"] == 5 and summary["overall"]["normalised_error"]["median"] == 1.0
+    assert summary["overall"]["normalised_error"]["worst"] == 3.0
+    assert summary["impostors"] == {"flipped": {"trials": 2, "refused": 1, "accept": 0, "check": 1, "reject": 0}}
+    assert "true over predicted error: median 1.00" in table(summary)

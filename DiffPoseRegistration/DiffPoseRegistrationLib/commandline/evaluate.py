@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from ..errors import InputError
@@ -16,13 +17,16 @@ _EPILOG = """examples:
     diffpose evaluate --ct thorax.nrrd --cases cases/* --perturb 15 30 --starts 20 --out evaluation
   from a model; cases that name another CT are left out:
     diffpose evaluate --ct thorax.nrrd --cases cases/* --model thorax.safetensors --out evaluation
+  each X-ray also with a rod, a label, ... in it, and mirrored, and with the other patients' CTs:
+    diffpose evaluate --ct cts --cases cases/* --perturb 20 40 --starts 2 --disturb all --impostors --out evaluation
   all CTs of a folder at once, each case with its own:
     diffpose evaluate --ct cts --cases cases/* --perturb 15 30 --starts 20 --out evaluation
   the two views of a biplane system together, and how many end within 0.5 mm and 0.7 degrees:
     diffpose evaluate --ct radius.nrrd --cases wrist --together --perturb 8 10 --starts 40 --within 0.5 0.7 --out wrist
 
 a case is a folder with truth.json (ct, camera, camera_to_world_ras_mm, landmarks_ras_mm) and its X-ray (xray.dcm, or
-the file that truth.json names as "image"); writes trials.csv (a row a trial) and summary.json into --out
+the file that truth.json names as "image"); writes trials.csv (a row a trial), summary.json and predicted-error.svg
+(what was predicted of each error, and what it was) into --out
 """
 
 
@@ -52,6 +56,19 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--within", type=float, nargs=2, metavar=("MM", "DEG"), help="tell how many trials end below this error"
     )
+    parser.add_argument(
+        "--disturb",
+        nargs="+",
+        default=[],
+        metavar="KIND",
+        help="register disturbed copies of each X-ray too: rod, label, text, collimated, bright-corner, dark-corner, "
+        "inverted, or all",
+    )
+    parser.add_argument(
+        "--impostors",
+        action="store_true",
+        help="register each X-ray also mirrored, and with the other patients' CTs, and tell how often that is accepted",
+    )
     arguments.add_method(parser)
     arguments.add_xray_reading(parser)
     arguments.add_device(parser)
@@ -66,20 +83,24 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--within takes millimetres and degrees, both above 0.")
     if args.seed < 0:
         raise InputError(f"--seed is {args.seed}; give a whole number from 0 upwards.")
+    from ..workflow.disturb import DISTURBANCES, known_disturbances
     from ..workflow.evaluate import evaluate
+    from ..workflow.record import published_command
     from ..workflow.result_file import writable_folder
     from ..workflow.summary import table
 
+    disturb = list(DISTURBANCES) if args.disturb == ["all"] else list(known_disturbances(args.disturb))
     writable_folder(args.out)
     if args.job:
         settings = {"perturb": args.perturb, "starts": args.starts, "seed": args.seed, "device": args.device}
-        settings |= {"method": args.method, "together": args.together, "within": args.within}
+        settings |= {"method": args.method, "together": args.together, "within": args.within, "disturb": disturb}
+        settings["impostors"] = args.impostors
         inputs = {"ct": args.ct, "cases": args.cases, "models": args.model}
         settings.update(arguments.reading_settings(args))
         job = run_as_job(args.job, "evaluate", inputs, settings, "Evaluating")
-        copy_results(job, Path(args.out), ("trials.csv", "summary.json"))
+        copy_results(job, Path(args.out), ("trials.csv", "summary.json", "predicted-error.svg"))
         print(table(json.loads((job.result / "summary.json").read_text(encoding="utf-8"))))
-        print(f"Wrote trials.csv and summary.json into {args.out}.")
+        print(f"Wrote trials.csv, summary.json and predicted-error.svg into {args.out}.")
         return
     models = []
     if args.model:
@@ -98,12 +119,15 @@ def run(args: argparse.Namespace) -> None:
             method=args.method,
             together=args.together,
             within=tuple(args.within) if args.within else None,
+            disturb=disturb,
+            impostors=args.impostors,
             device=args.device,
             camera=arguments.given_camera(args),
             viewed_from=args.viewed_from,
             xray_options=arguments.reading_options(args),
             progress=progress,
             say=print,
+            command=published_command("scripts/diffpose", sys.argv[1:]),
         )
     print(table(summary))
-    print(f"Wrote trials.csv and summary.json into {args.out}.")
+    print(f"Wrote trials.csv, summary.json and predicted-error.svg into {args.out}.")

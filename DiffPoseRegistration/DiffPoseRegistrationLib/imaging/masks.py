@@ -87,15 +87,17 @@ def exposed_field(shown: np.ndarray) -> Field:
     return Field(mask, "rectangular" if circle is None else "round", outside)
 
 
-def dense_saturation(values: np.ndarray, field: np.ndarray, large_is_dense: bool) -> np.ndarray:
-    """Pixels [row, column], bool, clipped at the dense end of the scale in sizeable connected regions.
+def saturation(values: np.ndarray, field: np.ndarray, at_largest: bool) -> np.ndarray:
+    """Pixels [row, column], bool, clipped at the largest (else the smallest) value of the ``field`` in sizeable
+    connected regions.
 
-    There the attenuation is only known to be large (a thick part, metal, a blade), not how large.
+    At the dense end of the scale the attenuation is only known to be large there (a thick part, metal, a blade), not
+    how large. At the other end it is open field, or glare.
     """
     inside = values[field]
     if inside.size == 0:
         return np.zeros(values.shape, bool)
-    limit = inside.max() if large_is_dense else inside.min()
+    limit = inside.max() if at_largest else inside.min()
     labels, count = ndimage.label((values == limit) & field)
     if count == 0:
         return np.zeros(values.shape, bool)

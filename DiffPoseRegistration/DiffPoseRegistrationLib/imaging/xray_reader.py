@@ -16,7 +16,7 @@ from .dicom_pixels import stored_pixels
 from .dicom_shutter import stated_field
 from .files import existing_file
 from .intensity import PixelMeaning, to_attenuation
-from .masks import dense_saturation, exposed_field
+from .masks import exposed_field, saturation
 from .picture_file import PICTURE_SUFFIXES, grey, read_picture
 from .values import XRay
 
@@ -91,7 +91,7 @@ def read_xray(
     exposed = exposed_field(-values if pixels.meaning.inverted_display else values)
     converted = to_attenuation(values, pixels.meaning, exposed, intensity, polarity, path.name, open_field)
     mask = exposed.mask if shutter is None else exposed.mask & shutter
-    saturated = dense_saturation(values, mask, converted.large_is_dense)
+    saturated = saturation(values, mask, converted.large_is_dense)
     provenance["intensity"] = converted.words
     provenance["mask"] = (
         exposed.words

@@ -14,7 +14,7 @@ from .levenberg_marquardt import minimise
 from .optimiser import OnStep
 from .schedule import Schedule, SearchSettings, Stage
 from .starts import random_starts
-from .views import PosePrior, StageObjective, View, clutter_weights
+from .views import PosePrior, StageObjective, View, clutter_weights, weights_without_glare
 
 SAME_PLACE_MM = 5.0  # poses closer than this are one
 ELSEWHERE_MM = 10.0  # poses further apart than this are two answers
@@ -121,6 +121,8 @@ class Descent:
         """The best distinct poses after the search from ``starts``, beside ``candidates`` of a search before, and after
         the stage that selects among what it found."""
         self._clutter, self._stage = None, None
+        if schedule.clutter_aware and candidates is not None:
+            self._clutter = [weights_without_glare(view.xray) for view in self.views]
         poses = self._through(schedule.search, self._begin(starts, candidates))
         if schedule.clutter_aware:
             self.weigh_down_clutter(poses[:_CANDIDATES_FOR_CLUTTER], schedule.search[-1])

@@ -11,9 +11,11 @@ import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import ndimage
 
 from ..geometry import rigid
 from ..geometry.camera import Camera
+from ..imaging.masks import saturation
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
 from .levenberg_marquardt import Objective
@@ -22,6 +24,8 @@ from .schedule import Stage
 from .similarity import WindowedNCC
 
 _MIDDLING_SIDE = 256
+_CLIPPED_WEIGHT = 0.01
+_GLARE_RIM = 0.02  # of the image's longest side
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,18 @@ def resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     rows = np.minimum((np.arange(shape[0]) + 0.5) * image.shape[0] / shape[0], image.shape[0] - 1).astype(int)
     columns = np.minimum((np.arange(shape[1]) + 0.5) * image.shape[1] / shape[1], image.shape[1] - 1).astype(int)
     return image[rows[:, None], columns[None, :]]
+
+
+def weights_without_glare(xray: XRay) -> np.ndarray:
+    """Weights [rows, columns] for a search that has failed: little where the picture is clipped white.
+
+    That is open field, which shows the patient's outline, or glare, which shows nothing; once there are candidates
+    :func:`clutter_weights` tells.
+    """
+    clipped = saturation(xray.attenuation, xray.mask, at_largest=False)
+    if clipped.any():
+        clipped = ndimage.distance_transform_edt(~clipped) <= _GLARE_RIM * max(clipped.shape)
+    return np.where(clipped, _CLIPPED_WEIGHT, 1.0).astype(np.float32)
 
 
 def clutter_weights(level: XRayLevel, drrs: np.ndarray, tolerance: float = 3.0) -> np.ndarray:

@@ -9,9 +9,14 @@ from typing import Any
 
 from ..imaging.files import write_whole
 from ..metrics.rates import GROSS_MM, SUCCESS_MM, distribution, success_rates
+from ..refinement.verdict import VERDICTS
 from .trial import ERRORS, PUBLISHED
 
 Rows = Sequence[dict[str, Any]]
+
+# In the column "disturbance", of trials in which no pose is right.
+FLIPPED, OTHER_PATIENT = "flipped", "other patient"
+IMPOSTORS = (FLIPPED, OTHER_PATIENT)
 
 _MEASURED = (*ERRORS, "initial_tre_mm", "seconds", *PUBLISHED)
 
@@ -23,15 +28,26 @@ def summarise(
 
     Of each: ``trials``; ``failed`` (no pose at all); of every error, of the initial TRE and of the seconds the
     distribution (``metrics.rates.distribution``); ``success_1mm``, ``success_2mm``, ``gross_10mm``: share of all trials
-    with a TRE below 1 mm, below 2 mm, above 10 mm or failed; ``verdicts``: for each verdict the number of trials, and
+    with a TRE below 1 mm, below 2 mm, above 10 mm or failed; ``normalised_error``: distribution of true over predicted
+    error; ``verdicts``: for each verdict the number of trials, and
     of these below 2 mm and above 10 mm. With ``within`` (mm, degrees) also ``within``: the bound, and the share of all
-    trials below it in TRE and rotation.
+    trials below it in TRE and rotation. Rows of impostors are told apart, in ``impostors``: of each kind the
+    ``trials``, how many were ``refused`` (no pose at all), and of each verdict how many.
     """
-    summary = {"overall": statistics(rows, within)}
+    impostors = {kind: [row for row in rows if row.get("disturbance") == kind] for kind in IMPOSTORS}
+    rows = [row for row in rows if row.get("disturbance") not in IMPOSTORS]
+    summary: dict[str, Any] = {"overall": statistics(rows, within)}
     for column in groups:
         names = dict.fromkeys(row[column] for row in rows)
         summary[f"by_{column}"] = {name: statistics([r for r in rows if r[column] == name], within) for name in names}
+    if any(impostors.values()):
+        summary["impostors"] = {kind: _told_apart(of_kind) for kind, of_kind in impostors.items() if of_kind}
     return summary
+
+
+def _told_apart(rows: Rows) -> dict[str, int]:
+    counts = {"trials": len(rows), "refused": sum("verdict" not in row for row in rows)}
+    return counts | {verdict: sum(row.get("verdict") == verdict for row in rows) for verdict in VERDICTS}
 
 
 def statistics(rows: Rows, within: tuple[float, float] | None = None) -> dict[str, Any]:
@@ -41,6 +57,7 @@ def statistics(rows: Rows, within: tuple[float, float] | None = None) -> dict[st
     for key in _MEASURED:
         result[key] = distribution(row.get(key) for row in scored)
     result.update(success_rates(row.get("tre_mm") for row in rows))
+    result["normalised_error"] = distribution(true / predicted for predicted, true in predicted_and_true(rows))
     if within is not None:
         mm, deg = within
         inside = sum(row["tre_mm"] < mm and row["rotation_deg"] < deg for row in scored)
@@ -54,6 +71,14 @@ def statistics(rows: Rows, within: tuple[float, float] | None = None) -> dict[st
             "above_10mm": sum(tre > GROSS_MM for tre in of_these),
         }
     return result
+
+
+def predicted_and_true(rows: Rows) -> list[tuple[float, float]]:
+    """Predicted and true error (mm) of the trials that have both."""
+    pairs = [(row.get("predicted_error_mm"), row.get("tre_mm")) for row in rows]
+    return [
+        (predicted, true) for predicted, true in pairs if predicted is not None and true is not None and predicted > 0
+    ]
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -74,6 +99,16 @@ def table(summary: dict[str, Any]) -> str:
         lines.append(
             f"verdict {verdict}: {count['trials']} trials, {count['below_2mm']} of them below 2 mm, "
             f"{count['above_10mm']} above 10 mm"
+        )
+    normalised = summary["overall"]["normalised_error"]
+    if normalised["median"] is not None:
+        lines.append(
+            f"true over predicted error: median {normalised['median']:.2f}, 95 % below {normalised['p95']:.2f}"
+        )
+    for kind, count in summary.get("impostors", {}).items():
+        lines.append(
+            f"{kind}: {count['accept']} of {count['trials']} accepted ({count['check']} check, {count['reject']} "
+            f"reject, {count['refused']} refused)"
         )
     if "within" in summary["overall"]:
         bound = summary["overall"]["within"]
