@@ -56,18 +56,23 @@ def _line(method, xrays, tre):
 
 def test_the_accuracy_record_by_hand(script, tmp_path):
     had = "those that the peers had"
+    itk = "itk-twoprojectionregistration"
     rows = [_line("whole", "all", 0.25), _line("refinement only", "all", 0.125), _line("refinement only", had, 0.5),
-            _line("nanodrr", had, 40.0)]  # fmt: skip
-    _record(tmp_path, "accuracy", rows=rows, x_rays="24 by itk-rtk", peers={"nanodrr": "0.1.7"})
+            _line("two views", "all", 0.0625), _line("two views", had, 9.0), _line("nanodrr", had, 40.0),
+            _line(itk, "all", 3.0), _line(itk, had, 9.0)]  # fmt: skip
+    peers = {"nanodrr": "0.1.7", itk: "2.0"}
+    _record(tmp_path, "accuracy", rows=rows, x_rays="24 by itk-rtk", peers=peers, arguments={"peer_side": 64})
     lines = script.table(tmp_path).splitlines()
-    assert len(lines) == 5 and len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == 7 and len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert lines[3] == (
         "| read by a model, then refined: 24 by itk-rtk | TRE median 0.25 mm, 95th percentile 0.5 mm, 50% below 1 mm, "
         "75% below 2 mm, 25% above 10 mm; 0.3 s | `scripts/benchmark accuracy --seed 0` "
         "([record](Resources/benchmarks/accuracy.json)) | 2026-11-20, Some \\| CPU, 2 cores |"
     )
-    assert "beside nanodrr 0.1.7" in lines[4] and "ours: TRE median 0.5 mm" in lines[4]
-    assert "nanodrr: TRE median 40 mm" in lines[4]
+    assert "two X-rays together" in lines[4] and "TRE median 0.062 mm" in lines[4]
+    assert "nanodrr 0.1.7 (Adam, 500 steps, images of 64 pixels): 24 X-rays" in lines[5]
+    assert "ours: TRE median 0.5 mm" in lines[5] and "nanodrr: TRE median 40 mm" in lines[5]
+    assert "24 pairs" in lines[6] and "ours: TRE median 0.062 mm" in lines[6] and f"{itk}: TRE median 3 mm" in lines[6]
 
 
 def test_other_records_by_hand(script, tmp_path):
