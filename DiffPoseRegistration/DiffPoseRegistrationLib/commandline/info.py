@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from . import arguments
+from . import arguments, explain
 
 if TYPE_CHECKING:
     from ..geometry.camera import Camera
@@ -21,6 +21,8 @@ _VOLUMES = (".nrrd", ".nhdr", ".nii", ".gz", ".mha", ".mhd")
 _EPILOG = """examples:
   diffpose info xray.dcm ct.nrrd model.safetensors pose.h5 camera.json
   diffpose info --camera rig.json:cam1 cam1.png
+  was the picture mirrored, turned, inverted, or its pixel spacing taken for another?
+    diffpose info xray.dcm --explain --ct ct.nrrd --initial rough.h5 --out sheet.png
 """
 
 
@@ -34,6 +36,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="any file that the other commands take")
     arguments.add_xray_reading(parser)
+    explain.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
     """Every file is shown; the exit code is 2 if one of them cannot be read."""
     from .main import INPUT_ERROR, OK
 
+    if args.explain:
+        explain.run(args)
+        return OK
     code = OK
     for number, name in enumerate(args.files):
         if number:

@@ -76,6 +76,25 @@ def montage_picture(
     return _page(panels, columns, title, note)
 
 
+def contact_sheet(readings: Sequence[tuple[str, XRay, np.ndarray]], *, title: str = "", note: str = "") -> Image.Image:
+    """A page of readings of an X-ray: (label, X-ray, DRR [rows, columns] of the same size), each with the DRR's edges
+    on the picture. The pictures may differ in size and shape."""
+    side = _panel_size(1, 1, 4)[0]
+    panels = []
+    for label, xray, drr in readings:
+        box = _box_of_interest(drr)
+        height = xray.camera.rows * xray.camera.pixel_spacing_mm[0] * (box[1] - box[0])
+        width = xray.camera.columns * xray.camera.pixel_spacing_mm[1] * (box[3] - box[2])
+        rows, columns = (max(int(side * size / max(height, width)), 16) for size in (height, width))
+        mask = resized(xray.mask.astype(np.float32), rows, columns, box) > 0.99
+        picture = windowed(flattened(resized(xray.attenuation, rows, columns, box), mask), mask)
+        panel = np.tile(np.array(_BACKGROUND, dtype=np.float32), (side, side, 1))
+        top, left = (side - rows) // 2, (side - columns) // 2
+        panel[top : top + rows, left : left + columns] = _edges_on(picture, resized(drr, rows, columns, box), mask)
+        panels.append((label, panel))
+    return _page(panels, 4, title, note)
+
+
 def write_png(picture: Image.Image, path: Path | str) -> None:
     """Save as PNG, whole or not at all. Raises InputError where the folder takes no file."""
     write_whole(path, lambda made: picture.save(made, format="PNG", compress_level=3))
