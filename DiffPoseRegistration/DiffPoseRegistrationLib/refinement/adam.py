@@ -207,6 +207,7 @@ class SparseObjective:
         drr, jacobian = self._renderer.render_pixels(
             camera, pose[None], self._similarity.pixels, grid_level, self._isocentre
         )
+        assert jacobian is not None  # there is an isocentre
         value, by_pixel = self._similarity(drr[0])
         return value, by_pixel @ jacobian[0]
 

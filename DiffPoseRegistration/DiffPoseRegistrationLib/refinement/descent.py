@@ -22,7 +22,8 @@ SAME_NEIGHBOURHOOD_MM = 15.0  # a start that ended so near at a coarse stage led
 MOST_STARTS = 100
 WIDER_STARTS = 60  # random poses of the wider search
 _CANDIDATES_FOR_CLUTTER = 3
-_NOTABLE_CLUTTER = 0.03  # of the image
+_HOPELESS = 10.0  # times the cost of the best pose: finer scales do not make up for that
+_NOTABLE_CLUTTER = 0.12  # of the image
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ class Descent:
         goes_on = self._carrier >= 0
         self._ends[goes_on] = minimum.poses[self._carrier[goes_on]]
         self._carrier[goes_on] = group[self._carrier[goes_on]]
-        self._carrier[self._carrier >= stage.keep] = -1
+        keep = min(stage.keep, int(np.sum(minimum.cost[chosen] <= _HOPELESS * minimum.cost[chosen[0]])))
+        self._carrier[self._carrier >= keep] = -1
         if len(poses) > 1:
             best, cost = minimum.poses[chosen[0]], minimum.cost
             self._alternatives = tuple(
@@ -187,7 +189,7 @@ class Descent:
                 if distance_mm(minimum.poses[n], best, self.isocentre) > ELSEWHERE_MM
             )
         self._best = minimum.poses[chosen[0]]
-        return minimum.poses[chosen[: stage.keep]]
+        return minimum.poses[chosen[:keep]]
 
     def _found(self, pose: np.ndarray) -> Found:
         agreement = None

@@ -63,6 +63,7 @@ def evidence(objective: StageObjective, pose: np.ndarray) -> Evidence:
         return Evidence(float("nan"), similarities, np.full((6, 6), np.nan), np.full((6, 6), np.nan), float("nan"))
     similarity = float(np.mean(np.array(similarities)[used]))
     # The objective is the mean over the views; views are independent of one another, so their scatters add up.
-    normal, scatter = sum(normals) / len(normals), sum(scatters) / len(scatters) ** 2
+    normal = np.asarray(sum(normals)) / len(normals)
+    scatter = np.asarray(sum(scatters)) / len(scatters) ** 2
     noise = 2 * max(1 - similarity, 0.0) / max(pixels, 1.0)
     return Evidence(similarity, similarities, normal, scatter, noise)

@@ -11,7 +11,8 @@ from ..errors import InputError
 from ..imaging.values import XRay
 from ..rendering.renderer import Renderer
 from .deadline import Deadline, TimeUp
-from .optimiser import OnStep, Optimiser
+from .global_search import GlobalOptimum, global_search
+from .optimiser import OnStep, Optimiser, Optimum
 from .refine import Refinement, refine
 from .schedule import ISOLATED, WHOLE_BODY, Schedule, SearchSettings
 from .starts import Hypotheses
@@ -56,11 +57,10 @@ def refine_by(
     deadline = Deadline(seconds)
     watched = _Watched(initial, on_step)
     renders_before = renderer.renders
+    search: Optimum | GlobalOptimum
     try:
         with renderer.checking(deadline.check):
             if method == "cma":
-                from .global_search import global_search
-
                 search = global_search(renderer, xray, initial, isocentre=isocentre, on_step=watched)
             else:
                 search = _single_start(method)(renderer, xray, initial, isocentre=isocentre, on_step=watched)
@@ -72,7 +72,7 @@ def refine_by(
             renders=renderer.renders - renders_before,
             trajectory=watched.trajectory,
         )
-    if method == "cma":
+    if isinstance(search, GlobalOptimum):
         found = refine(renderer, xray, search.poses, settings, isocentre, on_step, deadline.seconds_left)
         stages, trajectory = {**search.seconds, **found.seconds}, search.trajectory + found.trajectory
     else:
@@ -121,4 +121,5 @@ def judged(
 def _single_start(method: str) -> Optimiser:
     from .adam import adam_diffpose, adam_xvr
 
-    return {"adam-diffpose": adam_diffpose, "adam-xvr": adam_xvr}[method]
+    methods: dict[str, Optimiser] = {"adam-diffpose": adam_diffpose, "adam-xvr": adam_xvr}
+    return methods[method]

@@ -121,7 +121,8 @@ def refine(
             f"{views[0].xray.name}: the CT does not project into the image from the starting pose; check the pose "
             "and the X-ray's geometry."
         )
-    pose, refined = found.pose, ()
+    pose = found.pose
+    refined: tuple[RefinedIntrinsics, ...] = ()
     if settings.intrinsics and finished:
         try:
             with renderer.checking(deadline.check):

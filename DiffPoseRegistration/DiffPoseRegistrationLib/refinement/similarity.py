@@ -148,7 +148,7 @@ class WindowedNCC:
             correlations(x, self.pixel_weight, d, j, self._cells)
             for x, d, j in zip(self._xray_channels, *self._channels(drr, jacobian))
         ]
-        ncc, gradient, normal = (sum(p[n] for p in parts) / len(parts) for n in range(3))
+        ncc, gradient, normal = (np.asarray(sum(p[n] for p in parts)) / len(parts) for n in range(3))
         return ncc, gradient, normal
 
     def scores(self, drr: np.ndarray, jacobian: np.ndarray) -> Scores:

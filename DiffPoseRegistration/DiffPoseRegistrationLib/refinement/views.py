@@ -112,7 +112,8 @@ class StageObjective:
         clutter: list[np.ndarray] | None = None,
         prior: PosePrior | None = None,
     ) -> None:
-        self.renderer, self.isocentre, self.prior = renderer, isocentre, prior
+        self.renderer, self.isocentre = renderer, isocentre
+        self.prior: Objective | None = prior
         self.views = views
         self.levels: list[XRayLevel] = []
         self.similarities: list[WindowedNCC] = []
@@ -148,7 +149,7 @@ class StageObjective:
     def __call__(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cost [n], gradient [n, 6] and Gauss-Newton matrix [n, 6, 6]: means over the views, plus the prior."""
         parts = [similarity(*self.render(n, poses)) for n, similarity in enumerate(self.similarities)]
-        terms = [sum(part[k] for part in parts) / len(parts) for k in range(3)]
+        terms = [np.asarray(sum(part[k] for part in parts)) / len(parts) for k in range(3)]
         if self.prior is not None:
             terms = [term + more for term, more in zip(terms, self.prior(poses), strict=True)]
         cost, gradient, normal = terms
