@@ -39,22 +39,20 @@ def so3_log(rotation: np.ndarray) -> np.ndarray:
     # Through the quaternion (Shepperd's choice of the largest component), which stays accurate near
     # 180 degrees, where the usual antisymmetric part vanishes.
     r = np.asarray(rotation, dtype=np.float64)
-    trace = np.trace(r, axis1=-2, axis2=-1)
-    diagonal = np.diagonal(r, axis1=-2, axis2=-1)
-    squares = np.concatenate([trace[..., None], diagonal], axis=-1)
-    flat, choice = r.reshape(-1, 3, 3), np.argmax(squares, axis=-1).reshape(-1)
-    quaternion = np.empty((flat.shape[0], 4))
-    for n, (m, c) in enumerate(zip(flat, choice)):
-        if c == 0:
-            q = [1 + m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]]
-        elif c == 1:
-            q = [m[2, 1] - m[1, 2], 1 + m[0, 0] - m[1, 1] - m[2, 2], m[1, 0] + m[0, 1], m[0, 2] + m[2, 0]]
-        elif c == 2:
-            q = [m[0, 2] - m[2, 0], m[1, 0] + m[0, 1], 1 - m[0, 0] + m[1, 1] - m[2, 2], m[2, 1] + m[1, 2]]
-        else:
-            q = [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2], 1 - m[0, 0] - m[1, 1] + m[2, 2]]
-        q = np.asarray(q) / np.linalg.norm(q)
-        quaternion[n] = q if q[0] >= 0 else -q
+    m = r.reshape(-1, 3, 3)
+    # 4 q q^T, of the quaternion q = (w, x, y, z): each row is q times four times one of its components.
+    products = np.empty((len(m), 4, 4))
+    x, y, z = m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]
+    for n, square in enumerate((1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z)):
+        products[:, n, n] = square
+    for n, (i, j) in enumerate(((2, 1), (0, 2), (1, 0)), 1):
+        products[:, 0, n] = products[:, n, 0] = m[:, i, j] - m[:, j, i]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        products[:, i + 1, j + 1] = products[:, j + 1, i + 1] = m[:, i, j] + m[:, j, i]
+    largest = np.argmax(np.diagonal(products, axis1=1, axis2=2), axis=1)
+    quaternion = products[np.arange(len(m)), largest]
+    quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
+    quaternion[quaternion[:, 0] < 0] *= -1
     vector = quaternion[:, 1:]
     sine = np.linalg.norm(vector, axis=-1)
     angle = 2 * np.arctan2(sine, quaternion[:, 0])

@@ -38,11 +38,12 @@ def reduced(xray: XRay | XRayLevel, longest_side: int) -> XRayLevel:
     factor = min(1.0, longest_side / max(rows, columns))
     size = (max(4, round(rows * factor)), max(4, round(columns * factor)))
     down, across = _shares(rows, size[0]), _shares(columns, size[1])
-    weight, total = (down @ (across @ values.T).T for values in (full.weight, full.weight * full.image))
+    weight, total = ((across @ (down @ values).T).T for values in (full.weight, full.weight * full.image))
     mean = total / np.maximum(weight, 1e-6)
     if not weight.all():
         nearest = ndimage.distance_transform_edt(weight == 0, return_distances=False, return_indices=True)
         mean = mean[tuple(nearest)]
+    mean, weight = np.ascontiguousarray(mean), np.ascontiguousarray(weight)
     return XRayLevel(mean, weight, full.camera.resampled(*size))
 
 
