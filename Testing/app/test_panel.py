@@ -265,6 +265,29 @@ def test_two_xrays_each_keep_their_own(panel, case, shared):
     assert panel.ui.poseSelector.currentNode() is xray_node.pose_node_of(case.xray)
 
 
+def test_selectors_follow_the_xray_all_at_once(panel, case, shared):
+    """Each X-ray keeps its pose, reference and landmarks, also where several of them change together."""
+    from cases import load_case, points_node
+    from DiffPoseRegistrationLib.app import xray_node
+
+    cases = [case, load_case(shared, "lumbar_pelvis-01")]
+    kept = []
+    for one in cases:
+        xray_node.set_camera(one.xray, one.camera)
+        pose = xray_node.set_pose(one.xray, one.pose)
+        reference = xray_node.set_reference(one.xray, one.pose)
+        points = points_node(one.landmarks, "points")
+        one.xray.SetNodeReferenceID(xray_node.LANDMARKS_ROLE, points.GetID())
+        kept.append([pose, reference, points])
+    ui = panel.ui
+    for one, nodes in list(zip(cases, kept)) * 2:
+        ui.xraySelector.setCurrentNode(one.xray)
+        settle()
+        for role, node in zip((xray_node.POSE_ROLE, xray_node.REFERENCE_ROLE, xray_node.LANDMARKS_ROLE), nodes):
+            assert one.xray.GetNodeReference(role) is node
+        assert [w.currentNode() for w in (ui.poseSelector, ui.referenceSelector, ui.xrayLandmarksSelector)] == nodes
+
+
 def test_saved_scene_brings_everything_back(panel, case, tmp_path):
     from DiffPoseRegistrationLib.app import xray_facts, xray_node
 
@@ -290,7 +313,8 @@ def test_saved_scene_brings_everything_back(panel, case, tmp_path):
     assert xray_node.camera_of(xray).source_to_detector_mm == pytest.approx(case.camera.source_to_detector_mm)
     assert np.allclose(xray_node.pose_of(xray), case.pose, atol=1e-4)
     assert panel.ui.primaryRangeSpinBox.value == 17
-    assert panel.ui.verdictLabel.text.startswith("Check: a reason")
+    assert panel.ui.verdictLabel.text == "Check." and "bold" in panel.ui.verdictLabel.styleSheet
+    assert panel.ui.reasonLabel.text.startswith("A reason. Compare the two images")
 
 
 def test_quitting_leaves_no_worker(panel, case):

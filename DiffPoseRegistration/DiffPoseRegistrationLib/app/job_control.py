@@ -187,7 +187,9 @@ class JobControl:
     def _on_state(self, state: State) -> None:
         if state is State.FAILED:
             event = self._launcher.last_event
-            self.problem = " ".join(t for t in (getattr(event, "error", ""), getattr(event, "hint", "")) if t)
+            # What is wrong with the input says by itself what to do.
+            hint = "" if getattr(event, "of_input", False) else getattr(event, "hint", "")
+            self.problem = " ".join(t for t in (getattr(event, "error", ""), hint) if t)
         # The launcher begins anew when the inputs are written; for the person the job has begun before.
         if not (state is State.STARTING and self._state is State.STARTING):
             self._enter(state)

@@ -21,7 +21,6 @@ class EnvironmentSection(Section):
         self._tips = {n: getattr(self.ui, n).toolTip for n in ("installButton", "diagnoseButton")}
         self._report: list[str] = []
         self._thread: threading.Thread | None = None
-        self.ui.environmentCollapsibleButton.connect("contentsCollapsed(bool)", self.panel.update)
 
     def update(self) -> None:
         if self.ui.environmentCollapsibleButton.collapsed:

@@ -72,6 +72,7 @@ class GeometrySection(Section):
             for name in names:
                 set_enabled(getattr(self.ui, name), why, self._tips[name])
         if reason:
+            self._show_nothing()
             self.ui.geometryLabel.text = reason
             return
         camera = xray_node.camera_of(xray)
@@ -107,6 +108,18 @@ class GeometrySection(Section):
             self.ui.geometryLabel.text = _("Geometry from: {origins}.").format(origins="; ".join(origins))
         else:
             self.ui.geometryLabel.text = ""
+
+    def _show_nothing(self) -> None:
+        self._showing = True
+        try:
+            for name in _SPIN_BOXES:
+                self._box(name).value = 0.0
+            for name in _ANGLE_BOXES:
+                self._box(name).value = self._box(name).minimum
+            for name in _CHOICES:
+                self._box(name).currentIndex = 0
+        finally:
+            self._showing = False
 
     def _on_typed(self, _value) -> None:
         if self._showing or self.parameters is None:

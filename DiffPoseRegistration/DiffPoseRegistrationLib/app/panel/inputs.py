@@ -6,10 +6,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ...jobs.launcher import State
 from .. import xray_facts, xray_node
 from ..readiness import geometry_state, why_no_ct
-from .section import Section, set_enabled
+from .section import Section, fill_row, set_enabled, set_up_table
 from .words import error_in_words, state_in_words, verdict_in_words
 
 # A simulated X-ray is taken from no further off the view than this, nor than a model would be prepared for.
@@ -22,14 +21,7 @@ class InputsSection(Section):
     def __init__(self, panel) -> None:
         super().__init__(panel)
         table = self.ui.xrayTable
-        titles = [_("X-ray"), _("Geometry"), _("Pose"), _("Verdict"), _("Predicted error")]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().hide()
-        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        set_up_table(table, [_("X-ray"), _("Geometry"), _("Pose"), _("Verdict"), _("Predicted error")])
         table.connect("cellClicked(int,int)", self._on_row)
         table.connect("itemChanged(QTableWidgetItem*)", self.guarded(self._on_tick))
         self.ui.simulateButton.connect("clicked()", self.guarded(self._simulate))
@@ -47,7 +39,7 @@ class InputsSection(Section):
         reason = self.panel.why_busy() or why_no_ct(self.parameters)
         set_enabled(self.ui.simulateButton, reason, self._simulate_tip)
         jobs = self.logic.jobs
-        is_told = jobs.kind == "simulate" and jobs.state is not State.IDLE
+        is_told = self.panel.is_told("simulate")
         self.ui.simulateLabel.text = state_in_words(jobs.state, self.logic.problem) if is_told else ""
         self.ui.simulateLabel.visible = is_told
         self._showing = True
@@ -66,16 +58,11 @@ class InputsSection(Section):
             texts = (
                 node.GetName(),
                 geometry_state(node),
-                pose.GetName() if pose is not None else _("none"),
+                _("none") if pose is None else _("given") if not outcome else _("found"),
                 verdict_in_words(outcome.get("verdict", "-")),
                 error_in_words(outcome.get("predicted_error_mm")),
             )
-            for column, text in enumerate(texts):
-                item = table.item(row, column)
-                if item is None:
-                    table.setItem(row, column, qt.QTableWidgetItem(text))
-                elif item.text() != text:
-                    item.setText(text)
+            fill_row(table, row, texts)
             ticked = qt.Qt.Checked if xray_facts.is_ticked(node) else qt.Qt.Unchecked
             item = table.item(row, 0)
             if item.data(qt.Qt.CheckStateRole) is None or item.checkState() != ticked:

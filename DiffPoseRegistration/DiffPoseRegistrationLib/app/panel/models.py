@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ...errors import InputError
 from .. import models
-from .section import Section, set_enabled
+from .section import Section, fill_row, set_enabled, set_up_table
 
 
 class ModelsSection(Section):
@@ -21,14 +21,7 @@ class ModelsSection(Section):
     def __init__(self, panel) -> None:
         super().__init__(panel)
         table = self.ui.modelsTable
-        titles = [_("Model"), _("Range"), _("Error on unseen X-rays"), _("Made")]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().hide()
-        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        set_up_table(table, [_("Model"), _("Range"), _("Error"), _("Made")])
         table.connect("cellClicked(int,int)", self._on_row)
         self.ui.importModelButton.connect("clicked()", self.guarded(self._import))
         self.ui.exportModelButton.connect("clicked()", self.guarded(self._export))
@@ -52,12 +45,7 @@ class ModelsSection(Section):
         table = self.ui.modelsTable
         table.setRowCount(len(self._rows))
         for row, path in enumerate(self._rows):
-            for column, text in enumerate(self._described(path)):
-                item = table.item(row, column)
-                if item is None:
-                    table.setItem(row, column, qt.QTableWidgetItem(text))
-                elif item.text() != text:
-                    item.setText(text)
+            fill_row(table, row, self._described(path))
         if chosen is None:
             table.clearSelection()
         else:
@@ -73,8 +61,10 @@ class ModelsSection(Section):
             if key not in self._texts:
                 self._texts[key] = _words(models.read_summary(path))
             return self._texts[key]
-        except (InputError, OSError):
+        except OSError:
             return _("{name} (not there)").format(name=path.name), "-", "-", "-"
+        except InputError:
+            return _("{name} (damaged)").format(name=path.name), "-", "-", "-"
 
     def _on_row(self, row: int, column: int) -> None:
         if self.parameters is not None and row < len(self._rows):
@@ -137,7 +127,7 @@ def _words(summary: models.ModelSummary) -> tuple[str, str, str, str]:
     return (
         summary.ct_name,
         _("{degrees} °, {mm} mm").format(degrees=turned, mm=shifted),
-        _("median {median:.1f} mm, 95 % below {high:.1f} mm").format(
+        _("{median:.1f} mm, 95 % below {high:.1f} mm").format(
             median=summary.median_error_mm, high=summary.percentile95_error_mm
         ),
         summary.date,

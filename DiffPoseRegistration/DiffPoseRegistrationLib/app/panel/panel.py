@@ -32,6 +32,7 @@ _DRAW_INTERVAL_MS = 100
 _FINE_AFTER_MS = 350  # without a change
 _COARSE_PX, _FINE_PX = 112, 224
 _ASK_INTERVAL_MS = 200
+_SECTION_NAMES = ("inputs", "geometry", "prepare", "register", "result", "environment")
 # Parameters that belong to the X-ray, by the role under which it keeps them.
 _KEPT_WITH_XRAY = {
     "poseTransform": xray_node.POSE_ROLE,
@@ -82,6 +83,9 @@ class Panel:
             "prepare": ui.prepareCollapsibleButton,
             "register": ui.registerCollapsibleButton,
         }
+        self._subject: tuple[str, str] | None = None  # IDs of CT and X-ray with which the last job began
+        for name in _SECTION_NAMES:  # what was hidden or shown meanwhile is set right when a section opens
+            getattr(ui, f"{name}CollapsibleButton").connect("contentsCollapsed(bool)", self.update)
         self._soon = self._timer(0, single_shot=True, slot=self._update_now)
         self._draw_soon = self._timer(_DRAW_INTERVAL_MS, single_shot=True, slot=self._draw_now)
         self._draw_fine = self._timer(_FINE_AFTER_MS, single_shot=True, slot=self._draw_fine_now)
@@ -114,7 +118,7 @@ class Panel:
         self._forget(self._xray_observed)
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
-        self.parameters = None
+        self.parameters = self._subject = None
 
     def close(self) -> None:
         """The panel goes: nothing is called any more and no worker is left."""
@@ -150,6 +154,21 @@ class Panel:
     def is_mine(self, kind: str) -> bool:
         """Whether a task of this kind is under way."""
         return self.logic.is_busy and self.logic.jobs.kind == kind
+
+    def is_told(self, kind: str) -> bool:
+        """Whether the state of the last job is of this kind, and of the CT or X-ray that is chosen now."""
+        jobs = self.logic.jobs
+        if jobs.kind != kind or jobs.state is State.IDLE:
+            return False
+        if self.logic.is_busy or self._subject is None:
+            return self.logic.is_busy
+        of = 1 if kind == "register" else 0
+        is_gone = slicer.mrmlScene.GetNodeByID(self._subject[of]) is None  # which may be what is told
+        return is_gone or self._subject[of] == self._chosen[of]
+
+    @property
+    def _chosen(self) -> tuple[str, str]:
+        return _id(self.parameters.ctVolume), _id(self.parameters.xray)
 
     def have_packages(self) -> bool:
         """Whether a task can be run; what is missing is installed first, if the person agrees."""
@@ -207,7 +226,8 @@ class Panel:
     def _on_parameters(self, *_unused) -> None:
         if self.parameters is None:
             return
-        self._take_choices()
+        if not self._is_updating:  # then it is the panel that sets the selectors, one after another
+            self._take_choices()
         self._observe_xray()
         self.draw()
         self.update()
@@ -252,6 +272,8 @@ class Panel:
     def _on_job_state(self, state: State) -> None:
         if state is State.STARTING:
             self.progress = None
+            if self.parameters is not None:
+                self._subject = self._chosen
         self.update()
 
     def _on_job_event(self, event: events.Event) -> None:

@@ -51,7 +51,7 @@ class PrepareSection(Section):
         if self._sampled is not None and self._sampled != self._range():
             self._sampled, self.ui.samplesLabel.visible = None, False  # they show another range
         self.ui.prepareProgressBar.visible = mine
-        if jobs.kind == "prepare" and jobs.state is not State.IDLE:
+        if self.panel.is_told("prepare"):
             progress = self.panel.progress
             text = state_in_words(jobs.state, self.logic.problem)
             if mine and progress is not None:

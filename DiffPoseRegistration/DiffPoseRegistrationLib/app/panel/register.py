@@ -68,7 +68,7 @@ class RegisterSection(Section):
     def _show_progress(self, mine: bool, reason: str) -> None:
         jobs, progress = self.logic.jobs, self.panel.progress
         self.ui.registerProgressBar.visible = mine
-        if jobs.kind != "register" or jobs.state is State.IDLE:
+        if not self.panel.is_told("register"):
             self.ui.registerLabel.text = reason
             return
         text = state_in_words(jobs.state, self.logic.problem)

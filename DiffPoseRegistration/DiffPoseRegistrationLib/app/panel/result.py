@@ -14,7 +14,7 @@ from ..landmarks import LandmarkErrors
 from ..nodes import referenced
 from ..readiness import why_no_ct, why_no_xray
 from .section import Section, set_enabled
-from .words import error_in_words, verdict_in_words
+from .words import error_in_words, next_step, verdict_in_words, verdict_style
 
 SLICE_VIEW = "Red"
 TABLE_ROLE = "DiffPose.LandmarkTable"
@@ -31,6 +31,7 @@ class ResultSection(Section):
         self.ui.landmarksButton.connect("clicked()", self.guarded(self._landmarks))
         self.ui.reportButton.connect("clicked()", self.guarded(self._report))
         self.ui.flickerCheckBox.connect("toggled(bool)", self._on_flicker)
+        self.ui.reasonLabel.visible = False
         names = ("lookFromSourceButton", "inverseButton", "landmarksButton", "reportButton")
         self._tips = {n: getattr(self.ui, n).toolTip for n in names}
         self._flicker = qt.QTimer()
@@ -61,30 +62,45 @@ class ResultSection(Section):
         set_enabled(self.ui.landmarksButton, why_not, self._tips["landmarksButton"])
         table = None if xray is None else xray.GetNodeReference(TABLE_ROLE)
         self.ui.landmarksLabel.text = table.GetDescription() if table is not None else ""
+        self.ui.landmarksLabel.visible = bool(self.ui.landmarksLabel.text)
+        verdict, headline, reason = None, no_pose or self._problem, ""
+        self.ui.poseLabel.text = ""
         try:
-            self.ui.verdictLabel.text = no_pose or self._problem or self._verdict(xray)
-            self.ui.poseLabel.text = "" if no_pose else self._pose(xray, p.ctVolume)
+            if not no_pose:
+                self.ui.poseLabel.text = self._pose(xray, p.ctVolume)
+            if not headline:
+                verdict, headline, reason = self._verdict(xray)
         except InputError as error:  # a pose that is none
-            self.ui.verdictLabel.text, self.ui.poseLabel.text = str(error), ""
+            headline = str(error)
+        self.ui.verdictLabel.text, self.ui.reasonLabel.text = headline, reason
+        self.ui.verdictLabel.styleSheet = verdict_style(verdict)
+        self.ui.reasonLabel.visible = bool(reason)
 
-    def _verdict(self, xray) -> str:
+    def _verdict(self, xray) -> tuple[str | None, str, str]:
+        """The verdict's name, what it says in a line, and why, with what to do next."""
         data = xray_facts.outcome_of(xray)
         if data is None:
-            return _("Not registered yet.")
-        text = verdict_in_words(data["verdict"])
-        if data.get("verdict_reasons"):
-            text += ": " + "; ".join(data["verdict_reasons"])
+            return None, _("Not registered yet."), ""
+        if np.abs(np.array(data["camera_to_world_ras_mm"]) - xray_node.pose_of(xray)).max() > 1e-3:
+            text = _("The pose was moved since it was judged ({verdict}); register again.")
+            return None, text.format(verdict=verdict_in_words(data["verdict"])), ""
+        headline = verdict_in_words(data["verdict"])
         if data.get("predicted_error_mm") is not None:
-            text += ". " + _("Predicted error {e}.").format(e=error_in_words(data["predicted_error_mm"]))
-        moved = np.abs(np.array(data["camera_to_world_ras_mm"]) - xray_node.pose_of(xray)).max() > 1e-3
-        return text + (" " + _("The pose was moved since.") if moved else "")
+            headline += ": " + _("predicted error {e}").format(e=error_in_words(data["predicted_error_mm"]))
+            weak = data.get("weak_direction", {}).get("words")
+            if weak:
+                headline += ", " + _("mostly {direction}").format(direction=weak)
+        reasons = "; ".join(data.get("verdict_reasons", ()))
+        sentence = f"{reasons[:1].upper()}{reasons[1:]}. " if reasons else ""
+        return data["verdict"], headline + ".", sentence + next_step(data["verdict"])
 
     def _pose(self, xray, ct) -> str:
         if ct is None:
             return ""
         bounds = np.zeros(6)
         ct.GetRASBounds(bounds)
-        return pose_in_words(xray_node.pose_of(xray), bounds.reshape(3, 2).mean(axis=1))
+        words = pose_in_words(xray_node.pose_of(xray), bounds.reshape(3, 2).mean(axis=1))
+        return f"{words[:1].upper()}{words[1:]}."
 
     def _why_no_3d(self) -> str:
         return "" if self._camera_node() is not None else _("There is no 3D view.")
@@ -177,7 +193,7 @@ class ResultSection(Section):
             texts.append(text.format(mean=mean, rms=rms, max=largest, px=pixels))
         if p.referencePose is not None:
             mean, _rms, largest = LandmarkErrors.summary(errors.tre_mm)
-            text = _("TRE against {name}: mean {mean:.2f} mm, maximum {max:.2f} mm.")
+            text = _("Target registration error (TRE) against {name}: mean {mean:.2f} mm, maximum {max:.2f} mm.")
             texts.append(text.format(name=p.referencePose.GetName(), mean=mean, max=largest))
         table.SetDescription(" ".join(texts))  # saved with the scene
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import qt
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
@@ -58,3 +59,30 @@ def set_enabled(widget, reason: str, tip: str) -> None:
     """Enable a button, or disable it and say why in its tool tip."""
     widget.enabled = not reason
     widget.toolTip = reason or tip
+
+
+def set_up_table(table, titles: Sequence[str]) -> None:
+    """Columns with ``titles``, the first as wide as it can be, and rows that are chosen as a whole and not edited."""
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(list(titles))
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+    table.verticalHeader().hide()
+    table.wordWrap = False
+    table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+    table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+    table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+
+
+def fill_row(table, row: int, texts: Sequence[str]) -> None:
+    """Show ``texts`` in a row; what is shown already is left alone, the whole of it is in the tool tip."""
+    for column, text in enumerate(texts):
+        item = table.item(row, column)
+        if item is None:
+            item = qt.QTableWidgetItem(text)
+            table.setItem(row, column, item)
+        elif item.text() != text:
+            item.setText(text)
+        if item.toolTip() != text:
+            item.setToolTip(text)

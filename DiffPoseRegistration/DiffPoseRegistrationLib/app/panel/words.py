@@ -34,6 +34,31 @@ def verdict_in_words(verdict: str) -> str:
     return {"accept": _("Accept"), "check": _("Check"), "reject": _("Reject")}.get(verdict, verdict)
 
 
+def next_step(verdict: str) -> str:
+    """What to do after a verdict."""
+    return {
+        "accept": _("Look once at the two images below; then the pose transform can be used."),
+        "check": _(
+            "Compare the two images below before you rely on the pose. A prepared model, a thorough search or a second "
+            "X-ray can settle it."
+        ),
+        "reject": _(
+            "Do not use this pose. Look at the two images below: if mirrored change Seen from, if bright and dark "
+            "are exchanged change Bright pixels; else prepare for another view or a wider range, or place the X-ray "
+            "by hand and start from there."
+        ),
+    }.get(verdict, "")
+
+
+# Readable on a light and on a dark panel.
+_COLOURS = {"accept": "#2e8b40", "check": "#d07000", "reject": "#d03030"}
+
+
+def verdict_style(verdict: str | None) -> str:
+    """The style sheet of a label that shows a verdict; empty for any other text."""
+    return f"color: {_COLOURS[verdict]}; font-weight: bold" if verdict in _COLOURS else ""
+
+
 def error_in_words(millimetres: float | None) -> str:
     """A predicted error for a person; a dash where it could not be told."""
     if millimetres is None:
