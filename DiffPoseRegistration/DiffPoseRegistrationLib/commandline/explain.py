@@ -118,7 +118,8 @@ def _remedies(best: Explanation, both: BothPolarities, pose: np.ndarray, rendere
     from ..imaging.picture_change import PictureChange, picture_before
     from ..workflow.explain import magnification_of
 
-    change, lines = best.change, []
+    change = best.change
+    lines: list[str] = []
     if best.similarity < _LEAST_SIMILARITY or change == PictureChange():
         return lines
     if (change.mirrored, change.turned_deg) == (True, 0):

@@ -71,15 +71,15 @@ def are_calibrated(names: Sequence[str], placements: Sequence[Placement | None])
             f"Where the camera of {' and '.join(without)} stands is not known, but that of the other X-rays is; give "
             f"each a --camera with '{LAB_KEY}' or of MayaCam 2.0, {remedy}."
         )
-    first = placements[0]
-    for n, place in enumerate(placements):
-        if place.lab != first.lab:
+    known = [place for place in placements if place is not None]
+    for n, place in enumerate(known):
+        if place.lab != known[0].lab:
             raise InputError(
-                f"{names[0]} and {names[n]} are calibrated in different labs ({first.lab} and {place.lab}); take "
+                f"{names[0]} and {names[n]} are calibrated in different labs ({known[0].lab} and {place.lab}); take "
                 f"cameras of one calibration (in JSON: views of one file, or the same 'lab'), {remedy}."
             )
         for other in range(n):
-            if np.allclose(place.camera_to_lab, placements[other].camera_to_lab, atol=_SAME_PLACE):
+            if np.allclose(place.camera_to_lab, known[other].camera_to_lab, atol=_SAME_PLACE):
                 raise InputError(
                     f"{names[other]} and {names[n]} have cameras in the very same place; check that each X-ray was "
                     f"given its own --camera, {remedy}."

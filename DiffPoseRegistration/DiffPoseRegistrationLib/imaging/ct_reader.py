@@ -44,9 +44,10 @@ def read_ct(path: str | Path, mapping: VolumeMapping | str = "ct") -> CTVolume:
     """
     path = Path(path)
     found = read_series(path) if path.is_dir() else path
+    warnings: tuple[str, ...] = ()
     if isinstance(found, Path):
         voxels, affine = _read_file(found)
-        name, warnings = path.name, ()
+        name = path.name
     else:
         voxels, affine, name, warnings = found.voxels, found.ijk_to_ras, found.name, found.warnings
     if isinstance(mapping, str):

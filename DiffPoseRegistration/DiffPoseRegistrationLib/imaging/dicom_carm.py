@@ -85,9 +85,10 @@ def _side_by_orientation(file: DicomFile, frame: int) -> tuple[str, str] | None:
         return None
     # Of a direction such as "LA" the first letter is the main one; the others only lean.
     along = [_LETTERS.get(str(word).strip()[:1].upper()) for word in letters]
-    if None in along:
+    rows, columns = along
+    if rows is None or columns is None:
         return None
-    looking = np.cross(along[0], along[1])  # the way one looks at the picture
+    looking = np.cross(rows, columns)  # the way one looks at the picture
     cosine = float(looking @ beam)
     if abs(cosine) < _SURELY_ALONG:
         return None

@@ -65,12 +65,13 @@ def stated_geometry(file: DicomFile, frame: int = 0) -> StatedGeometry:
     spacing = _spacing(file, frame, provenance, warnings)
     if spacing is None:
         missing.append("pixel spacing on the detector " + ("(3002,0011)" if file.is_rt_image else "(0018,1164)"))
-    if missing:
+    if distance is None or spacing is None:
         raise MissingGeometry(file.path, missing)
     axis, provenance["principal_point_px"] = principal_point(file, frame, spacing)
     side, provenance["viewed_from"] = viewed_from(file, frame)
+    centre = ((file.columns - 1) / 2, (file.rows - 1) / 2)
     try:
-        camera = Camera(distance, file.rows, file.columns, spacing, axis, side)
+        camera = Camera(distance, file.rows, file.columns, spacing, axis or centre, side)
     except InputError as error:
         raise InputError(f"{file.path} states a geometry that cannot be: {error}") from None
     return StatedGeometry(camera, provenance, tuple(warnings))

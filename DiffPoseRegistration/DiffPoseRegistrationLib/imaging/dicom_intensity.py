@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import InputError
@@ -41,7 +43,7 @@ def real_values(file: DicomFile, stored: np.ndarray, frame: int) -> tuple[np.nda
     )
 
 
-def _through_lut(file: DicomFile, stored: np.ndarray, table: object) -> tuple[np.ndarray, bool]:
+def _through_lut(file: DicomFile, stored: np.ndarray, table: Any) -> tuple[np.ndarray, bool]:
     """Values through the first table of a Modality LUT Sequence, and whether the table ascends."""
     try:
         first, entries = table[0], table[0].LUTDescriptor

@@ -84,7 +84,7 @@ def _require_room(file: DicomFile) -> None:
 
 
 def _decoded_by_pydicom(file: DicomFile, frame: int) -> np.ndarray:
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pixels that are more than stated, which harms nobody

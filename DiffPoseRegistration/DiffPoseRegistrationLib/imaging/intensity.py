@@ -157,15 +157,15 @@ def _polarity(
         bright_is_air = given == "bright-is-air"
         return bright_is_air, _polarity_words(bright_is_air, "as given"), ()
     seen = seen_polarity(-values if meaning.inverted_display else values, field)
-    bright_is_air, why = _stated_polarity(meaning, intensity)
-    if bright_is_air is not None:
+    stated, why = _stated_polarity(meaning, intensity)
+    if stated is not None:
         warnings: tuple[str, ...] = ()
-        if seen.is_sure and seen.bright_is_air is not bright_is_air:
+        if seen.is_sure and seen.bright_is_air is not stated:
             warnings = (
                 f"{name} looks as if {'air' if seen.bright_is_air else 'bone'} were bright ({seen.why}), although "
-                f"{'air' if bright_is_air else 'bone'} is by its file ({why}); give --polarity if the file is wrong.",
+                f"{'air' if stated else 'bone'} is by its file ({why}); give --polarity if the file is wrong.",
             )
-        return bright_is_air, _polarity_words(bright_is_air, why), warnings
+        return stated, _polarity_words(stated, why), warnings
     if seen.bright_is_air is not None:
         return seen.bright_is_air, _polarity_words(seen.bright_is_air, f"seen in the picture: {seen.why}"), ()
     return (

@@ -65,7 +65,7 @@ def exposed_field(shown: np.ndarray) -> Field:
     if high <= low:
         return whole
     scaled = (small - low) / (high - low)
-    best = (_AGREEMENT, None)
+    best: tuple[float, tuple[_Box, _Circle | None, str] | None] = (_AGREEMENT, None)
     for outside, depth in (("dark", scaled), ("bright", 1 - scaled)):
         for threshold in _THRESHOLDS:
             inside = _inside(depth < threshold)

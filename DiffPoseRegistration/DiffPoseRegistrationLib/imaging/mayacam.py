@@ -48,7 +48,7 @@ def read_mayacam(path: str | Path) -> tuple[Camera, np.ndarray]:
     distortion = [value for heading, values in numbers.items() if "distortion" in heading for value in values]
     if any(distortion):
         raise InputError(f"{path} has lens distortion; undistort the X-ray and export its camera without.")
-    columns, rows = numbers["image size"]
+    columns, rows = map(int, numbers["image size"])
     matrix = np.array(numbers["camera matrix"]).reshape(3, 3)
     camera = Camera.from_intrinsic_matrix(matrix, rows, columns, name=path.name)
     pose = np.eye(4)

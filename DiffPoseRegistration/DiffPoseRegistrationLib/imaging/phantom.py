@@ -12,6 +12,7 @@ effect does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ CENTRE_RAS = (9.0, -21.0, 134.0)  # away from the world's origin, so that a forg
 _AIR, _FAT, _MUSCLE, _ORGAN, _LIVER, _FLUID, _GAS, _DISC = -1000.0, -95.0, 52.0, 28.0, 62.0, 8.0, -960.0, 85.0
 _VERTEBRAE = ("L1", "L2", "L3", "L4", "L5")
 
-Vector = Sequence[float]
+Vector = Sequence[float] | np.ndarray
 Distance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -92,7 +93,7 @@ class _Anatomy:
         right, left = 1.0 + 0.03 * random.normal(), 0.95 + 0.03 * random.normal()
         tilt = 5.0 + 1.5 * random.normal()
         # The ascending colon, some loops of small bowel, and the rectum.
-        gas = [
+        loops = [
             (88, 38, -18, 17, 15, 24),
             (82, 44, 34, 14, 12, 19),
             (-90, 30, 5, 11, 12, 30),
@@ -101,7 +102,7 @@ class _Anatomy:
             (-18, 58, -22, 12, 10, 14),
             (6, -52, -118, 12, 10, 17),
         ]
-        gas = np.array(gas, dtype=np.float64)
+        gas = np.array(loops, dtype=np.float64)
         gas[:, :3] += random.normal(0, 5, (len(gas), 3))
         gas[:, 3:] *= random.uniform(0.75, 1.2, (len(gas), 3))
         plaques = np.stack(
@@ -185,27 +186,24 @@ class _Canvas:
                 self.bone[part] = np.maximum(self.bone[part], cover)
 
     def ellipsoid(self, centre: Vector, radii: Vector, *layers: tuple[float, float]) -> None:
-        centre, radii = np.asarray(centre, float), np.asarray(radii, float)
-        self.paint(centre - radii, centre + radii, lambda x, y, z: _ellipsoid(x, y, z, centre, radii), *layers)
+        c, r = np.asarray(centre, float), np.asarray(radii, float)
+        self.paint(c - r, c + r, lambda x, y, z: _ellipsoid(x, y, z, c, r), *layers)
 
     def capsule(self, a: Vector, b: Vector, radii: tuple[float, float], *layers: tuple[float, float]) -> None:
         """A rod from ``a`` to ``b`` whose radius goes from ``radii[0]`` to ``radii[1]``."""
         self.rod([a, b], radii, *layers)
 
-    def rod(self, points: Sequence[Vector], radii: Sequence[float], *layers: tuple[float, float]) -> None:
+    def rod(self, points: Sequence[Vector] | np.ndarray, radii: Sequence[float], *layers: tuple[float, float]) -> None:
         """Joined capsules through ``points``; the radius runs evenly from the first of ``radii`` to the last."""
-        points = np.asarray(points, float)
-        radii = np.interp(np.linspace(0, 1, len(points)), np.linspace(0, 1, len(radii)), radii)
-        reach = radii.max()
+        joints = np.asarray(points, float)
+        widths = np.interp(np.linspace(0, 1, len(joints)), np.linspace(0, 1, len(radii)), radii)
+        reach = widths.max()
 
         def distance(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-            d = None
-            for a, b, ra, rb in zip(points[:-1], points[1:], radii[:-1], radii[1:]):
-                one = _capsule(x, y, z, a, b, ra, rb)
-                d = one if d is None else np.minimum(d, one)
-            return d
+            ends = zip(joints[:-1], joints[1:], widths[:-1], widths[1:])
+            return functools.reduce(np.minimum, (_capsule(x, y, z, *capsule) for capsule in ends))
 
-        self.paint(points.min(axis=0) - reach, points.max(axis=0) + reach, distance, *layers)
+        self.paint(joints.min(axis=0) - reach, joints.max(axis=0) + reach, distance, *layers)
 
 
 def _ellipsoid(x: np.ndarray, y: np.ndarray, z: np.ndarray, c: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -416,9 +414,9 @@ def _add_texture(canvas: _Canvas, seed: int) -> None:
     random = np.random.default_rng([seed, 21])
     waves = np.zeros_like(canvas.hounsfield)
     for _ in range(6):
-        factors = []
-        for axis in canvas.axes:
-            factors.append(np.cos(2 * np.pi * axis / random.uniform(9, 40) + random.uniform(0, 2 * np.pi)))
+        factors = [
+            np.cos(2 * np.pi * along / random.uniform(9, 40) + random.uniform(0, 2 * np.pi)) for along in canvas.axes
+        ]
         waves += factors[2][:, None, None] * factors[1][None, :, None] * factors[0][None, None, :]
     body = canvas.hounsfield > -500
     noise = random.standard_normal(canvas.hounsfield.shape, dtype=np.float32) * 25  # about 10 HU is left

@@ -70,15 +70,15 @@ class OutlineSearch:
         seen = np.clip(seen, -_STRONGEST * spread, _STRONGEST * spread)
         of_picture, of_energy = (fft.rfft2(image.astype(np.float32), size) for image in (seen, seen**2))
         within = self._shifts(level.camera, size)
-        best, found, place = -np.inf, 0, (0, 0)
+        best, found, place = -np.inf, 0, 0
         for n, (outline, support, length) in enumerate(zip(simulated.outlines, simulated.supports, simulated.lengths)):
             product, energy = fft.irfft2(of_picture * outline, size), fft.irfft2(of_energy * support, size)
             fit = np.where(
                 within, product / (length * np.sqrt(np.maximum(energy, 1e-3 * energy.max() + 1e-12))), -np.inf
             )
             if fit.max() > best:
-                best, found, place = float(fit.max()), n, np.unravel_index(np.argmax(fit), size)
-        rows, columns = (int(n) if n < s // 2 else int(n) - s for n, s in zip(place, size))
+                best, found, place = float(fit.max()), n, int(np.argmax(fit))
+        rows, columns = (int(n) if n < s // 2 else int(n) - s for n, s in zip(np.unravel_index(place, size), size))
         return self._shifted(self._poses[found], level.camera, rows, columns), best
 
     def _at(self, camera: Camera) -> _Simulated:
