@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..encoder.model_file import PreparedModel
     from ..imaging.volume_mapping import VolumeMapping
-    from ..workflow.register import Search
+    from ..workflow.register import RegistrationResult, Search
     from ..workflow.several import Shot
 
 _EPILOG = """examples:
@@ -140,6 +140,7 @@ def run(args: argparse.Namespace) -> None:
         options["landmarks"] = landmarks
     inputs = {"ct": args.ct, "model": args.model}
     compile_renderer()
+    result: RegistrationResult | list[RegistrationResult]
     with TerminalProgress("Registering") as progress:
         if len(shots) == 1:
             result = register(ct, shots[0].xray, initial=shots[0].initial, progress=progress, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import arguments
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
 
     compile_renderer()
     image = simulate_xray(ct, camera, poses[0], seed=args.seed, **_picture(args))
-    case = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
+    case: dict[str, Any] = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
     name = write_case(out, image, camera, poses[0], ct.centre_ras, **case)
     print(f"Pose: {pose_in_words(poses[0], ct.centre_ras)}.")
     written = [name, "truth.json", *(["ct.nrrd"] if args.phantom is not None else [])]
@@ -147,13 +147,13 @@ def _many(
         if any(out.glob("case-*")):
             raise InputError(f"{out} holds cases already; choose a new folder with --out.")
         compile_renderer()
-        case = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
+        case: dict[str, Any] = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
         with TerminalProgress("Simulating") as progress:
             simulate_cases(out, ct, camera, poses, **case, seed=args.seed, progress=progress, **_picture(args))
     print(f"Wrote {len(poses)} cases into {out}.")
 
 
-def _picture(args: argparse.Namespace) -> dict[str, float]:
+def _picture(args: argparse.Namespace) -> dict[str, Any]:
     return {"photons": args.photons, "blur_px": args.blur, "scatter": args.scatter}
 
 

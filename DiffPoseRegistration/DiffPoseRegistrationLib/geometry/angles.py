@@ -25,7 +25,7 @@ def positioner_angles(pose: np.ndarray) -> tuple[float, float, float]:
         return float(np.rad2deg(primary)), float(np.rad2deg(secondary)), 0.0
     towards_feet /= length
     roll = np.arctan2(np.cross(towards_feet, rows) @ beam, towards_feet @ rows)
-    return tuple(float(np.rad2deg(angle)) for angle in (primary, secondary, roll))
+    return float(np.rad2deg(primary)), float(np.rad2deg(secondary)), float(np.rad2deg(roll))
 
 
 def pose_at_angles(

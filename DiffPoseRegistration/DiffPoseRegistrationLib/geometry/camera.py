@@ -51,7 +51,7 @@ class Camera:
     rows: int
     columns: int
     pixel_spacing_mm: tuple[float, float]
-    principal_point_px: tuple[float, float] | None = None
+    principal_point_px: tuple[float, float] = None  # type: ignore[assignment] # never None once it is made
     viewed_from: str = "source"
 
     def __post_init__(self) -> None:
@@ -185,7 +185,7 @@ class Camera:
             data["rows"],
             data["columns"],
             data["pixel_spacing_mm"],
-            data.get("principal_point_px"),
+            data.get("principal_point_px"),  # type: ignore[arg-type] # None: the image's centre
             viewed_from,
         )
 

@@ -115,7 +115,7 @@ class XRay:
     camera
         Intrinsics; its size equals the array's.
     mask
-        Array [row, column], bool: True where the pixel may be used (not collimator, text, saturation).
+        Array [row, column], bool: True where the pixel may be used (not collimator, text, saturation); None: all
     name
         What to call it in messages (the file's name).
     provenance
@@ -131,7 +131,7 @@ class XRay:
 
     attenuation: np.ndarray
     camera: Camera
-    mask: np.ndarray | None = None
+    mask: np.ndarray = None  # type: ignore[assignment] # never None once it is made
     name: str = "X-ray"
     provenance: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

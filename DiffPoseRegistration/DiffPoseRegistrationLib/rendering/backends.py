@@ -88,9 +88,13 @@ def _difference_to_cpu(backend: str) -> float:
     grid, camera, pose = small_scene()
     worst = 0.0
     for step_mm in (None, 0.7):
-        mine, cpu = (march(name, grid, camera, pose, step_mm, np.zeros(3)) for name in (backend, "cpu"))
+        (image, jacobian), (image_cpu, jacobian_cpu) = (
+            march(name, grid, camera, pose, step_mm, np.zeros(3)) for name in (backend, "cpu")
+        )
+        assert jacobian is not None and jacobian_cpu is not None
+        pairs = ((image, image_cpu), (jacobian, jacobian_cpu))
         # Not the very worst entries: a sample that rounding puts across a voxel's face has another gradient.
-        worst = max(worst, *(float(np.quantile(np.abs(a - b), 0.95) / np.abs(b).max()) for a, b in zip(mine, cpu)))
+        worst = max(worst, *(float(np.quantile(np.abs(a - b), 0.95) / np.abs(b).max()) for a, b in pairs))
     return worst
 
 

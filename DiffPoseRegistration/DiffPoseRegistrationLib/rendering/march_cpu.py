@@ -86,7 +86,9 @@ def _bundle(grid, rays, m, used, isocentre, scratch, jacobian):
         start[2, lane] = v_origin + t * directions[v, lane]
         start[3, lane] = dt * directions[v, lane]
     span = np.int32(end - begin)
-    bilinear_lanes(values, begin * w_stride, np.int32(v_stride), w_stride, span, start, window, sums, jacobian)
+    bilinear_lanes(  # type: ignore[call-arg] # numba gives the typing context
+        values, begin * w_stride, np.int32(v_stride), w_stride, span, start, window, sums, jacobian
+    )
     for lane in range(used):
         column, row = pixels[0, lane], pixels[1, lane]
         rx = first_ras[m, 0] + column * per_column_ras[m, 0] + row * per_row_ras[m, 0]

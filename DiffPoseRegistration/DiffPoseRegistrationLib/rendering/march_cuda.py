@@ -39,14 +39,14 @@ _ray = _device_function("ray", line=_line, to_twist=_to_twist)
 
 @cuda.jit(fastmath=True)
 def _values_kernel(grid, rays, pixels, method, step_mm, isocentre, image):
-    p, m = cuda.grid(2)
+    p, m = cuda.grid(2)  # type: ignore[attr-defined]
     if p < image.shape[1]:
         image[m, p] = _ray(grid, rays, m, pixels[p, 0], pixels[p, 1], method, step_mm, isocentre, None)
 
 
 @cuda.jit(fastmath=True)
 def _jacobian_kernel(grid, rays, pixels, method, step_mm, isocentre, image, jacobian):
-    p, m = cuda.grid(2)
+    p, m = cuda.grid(2)  # type: ignore[attr-defined]
     if p < image.shape[1]:
         image[m, p] = _ray(grid, rays, m, pixels[p, 0], pixels[p, 1], method, step_mm, isocentre, jacobian[m, p])
 

@@ -33,13 +33,18 @@ def ray_bundle(camera: Camera, poses: np.ndarray, ras_to_grid: np.ndarray) -> Ra
     poses = np.asarray(poses, dtype=np.float64)
     corner, column, row = _detector(camera)
     rotation, origin_ras = poses[:, :3, :3], poses[:, :3, 3]
-    directions_ras = [np.ascontiguousarray(rotation @ vector) for vector in (corner, column, row)]
+    first_ras, column_ras, row_ras = (np.ascontiguousarray(rotation @ vector) for vector in (corner, column, row))
     linear = ras_to_grid[:3, :3]
+    first, per_column, per_row = (np.ascontiguousarray(v @ linear.T) for v in (first_ras, column_ras, row_ras))
     return RayBundle(
-        origin_ras @ linear.T + ras_to_grid[:3, 3],
-        *(np.ascontiguousarray(vector @ linear.T) for vector in directions_ras),
-        np.ascontiguousarray(origin_ras),
-        *directions_ras,
+        origin=origin_ras @ linear.T + ras_to_grid[:3, 3],
+        first=first,
+        per_column=per_column,
+        per_row=per_row,
+        origin_ras=np.ascontiguousarray(origin_ras),
+        first_ras=first_ras,
+        per_column_ras=column_ras,
+        per_row_ras=row_ras,
     )
 
 

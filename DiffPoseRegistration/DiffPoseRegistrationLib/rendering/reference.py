@@ -7,6 +7,8 @@ device, in float32 or float64. It holds every sample in memory, so it is for sma
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ def rays_of(
     if pixels is None:
         row, column = np.mgrid[: camera.rows, : camera.columns]
         pixels = np.stack([column.ravel(), row.ravel()], axis=1)
-    where = {"dtype": twist.dtype, "device": twist.device}
+    where: dict[str, Any] = {"dtype": twist.dtype, "device": twist.device}
     in_camera = torch.as_tensor(camera.pixels_to_camera(pixels), **where)
     still, centre = torch.as_tensor(pose, **where), torch.as_tensor(np.asarray(isocentre), **where)
     x, y, z = twist[:3]

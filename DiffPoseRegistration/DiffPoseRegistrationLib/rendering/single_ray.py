@@ -62,7 +62,7 @@ def two_counts(typing_context, values, at):
 @_inlined
 def pair(values, at):
     """The samples at ``at`` and ``at + 1``, neighbours along the first axis."""
-    both = two_counts(values, at)
+    both = two_counts(values, at)  # type: ignore[call-arg,var-annotated] # numba gives the typing context
     # Through int32, whose conversion to float is one instruction.
     return np.float32(np.int32(both & np.uint32(0xFFFF))), np.float32(np.int32(np.uint32(both >> np.uint32(16))))
 

@@ -5,7 +5,7 @@ A disturbed X-ray is written as a file and read like any other, so that finding 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import InputError
 from ..imaging.files import write_whole
 
+_Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 _ROD_SHARE = 0.025  # of the image's longest side: a rod or nail of 6 mm, magnified
 _ROD_TRANSMISSION = 0.02  # 6 mm of steel at 70 keV (NIST XCOM: 0.65 per mm)
 _COLLIMATED_SHARE = 0.2  # of the image's area
@@ -50,16 +51,17 @@ def write_disturbed(source: Path, folder: Path, kind: str, seed: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     made = folder / source.name
     random = np.random.default_rng(seed)
+    change = DISTURBANCES[kind]
     if source.suffix.lower() == ".dcm":
-        _write_dicom(source, made, kind, random)
-    elif kind == "inverted":
+        _write_dicom(source, made, change, random)
+    elif change is None:
         raise InputError(f"{source.name} has no header that could state an inversion; that takes a DICOM file.")
     else:
-        _write_picture(source, made, kind, random)
+        _write_picture(source, made, change, random)
     return made
 
 
-def _write_dicom(source: Path, made: Path, kind: str, random: np.random.Generator) -> None:
+def _write_dicom(source: Path, made: Path, change: _Change | None, random: np.random.Generator) -> None:
     import pydicom
 
     dataset = pydicom.dcmread(source)
@@ -67,12 +69,12 @@ def _write_dicom(source: Path, made: Path, kind: str, random: np.random.Generato
         raise InputError(f"{source.name} cannot be disturbed: it is no single image whose values grow with radiation.")
     stored = dataset.pixel_array
     largest = 2 ** int(dataset.BitsStored) - 1
-    if kind == "inverted":
+    if change is None:
         dataset.PhotometricInterpretation = "MONOCHROME1"
         dataset.PixelIntensityRelationshipSign = -1
         changed = largest - stored
     else:
-        changed = DISTURBANCES[kind](stored.astype(np.float64), float(largest), random)
+        changed = change(stored.astype(np.float64), float(largest), random)
     changed = np.clip(np.rint(changed), 0, largest).astype(stored.dtype)
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         dataset.decompress()
@@ -80,13 +82,13 @@ def _write_dicom(source: Path, made: Path, kind: str, random: np.random.Generato
     write_whole(made, lambda path: dataset.save_as(path))
 
 
-def _write_picture(source: Path, made: Path, kind: str, random: np.random.Generator) -> None:
+def _write_picture(source: Path, made: Path, change: _Change, random: np.random.Generator) -> None:
     with Image.open(source) as picture:
         stored = np.asarray(picture)
     if stored.ndim != 2 or stored.dtype.kind != "u":
         raise InputError(f"{source.name} cannot be disturbed: it is no picture with one channel of whole numbers.")
     largest = np.iinfo(stored.dtype).max
-    changed = DISTURBANCES[kind](stored.astype(np.float64), float(largest), random)
+    changed = change(stored.astype(np.float64), float(largest), random)
     changed = np.clip(np.rint(changed), 0, largest).astype(stored.dtype)
     write_whole(made, lambda path: Image.fromarray(changed).save(path))
 
@@ -158,7 +160,7 @@ def _dark_corner(radiation: np.ndarray, _largest: float, random: np.random.Gener
     return np.where(_corner(radiation.shape, random) > 0, 0, radiation)
 
 
-DISTURBANCES = {
+DISTURBANCES: dict[str, _Change | None] = {
     "rod": _rod,
     "label": _label,
     "text": _text,

@@ -237,6 +237,7 @@ def register(
         views = [replace(view, xray=with_display_side_of(view.xray, model)) for view in views]
         hypotheses = read_from(model, views)
     else:
+        assert initial is not None  # as there is no model
         hypotheses = Hypotheses.of(initial)
     clock = timed("initial_pose", clock)
     for view in views:

@@ -108,7 +108,7 @@ def result_as_json(
         "ct_fingerprint": ct.fingerprint,
         "versions": versions(),
     }
-    if shown.intrinsics is not None:
+    if shown.intrinsics is not None and shown.given_camera is not None:
         data["given_camera"] = shown.given_camera.to_json()
         data["refined_intrinsics"] = {
             name: {"change": change, "standard_deviation": deviation}

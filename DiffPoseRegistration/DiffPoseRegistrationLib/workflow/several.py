@@ -48,6 +48,12 @@ class Shot:
     initial: np.ndarray | None = None
     truth: Truth | None = None
 
+    @property
+    def in_lab(self) -> np.ndarray:
+        """``camera_to_lab`` of a calibrated X-ray."""
+        assert self.camera_to_lab is not None
+        return self.camera_to_lab
+
 
 def register_several(
     ct: CTVolume,
@@ -69,7 +75,7 @@ def register_several(
     """
     model = options.get("model")
     if is_together(shots):
-        views = View.calibrated([shot.xray for shot in shots], [shot.camera_to_lab for shot in shots])
+        views = View.calibrated([shot.xray for shot in shots], [shot.in_lab for shot in shots])
         given = [s.initial @ rigid.inverse(v.from_first) for s, v in zip(shots, views) if s.initial is not None]
         if not given and model is None:
             raise InputError("None of the X-rays has an initial pose; give that of the first with --initial.")
@@ -173,15 +179,16 @@ def _of_all(
         "views": dict(of_views),
     }
     if is_together(shots):
-        data["lab_to_world_ras_mm"] = results[0].camera_to_world @ rigid.inverse(shots[0].camera_to_lab)
+        data["lab_to_world_ras_mm"] = results[0].camera_to_world @ rigid.inverse(shots[0].in_lab)
     return plain(data)
 
 
 def _truth_of(shots: Sequence[Shot], number: int) -> Truth | None:
     """A shot's own truth; of calibrated ones else that of the first that has one, seen from this camera."""
     shot = shots[number]
-    known = next((other for other in shots if other.truth is not None), None)
+    known = next(((other, other.truth) for other in shots if other.truth is not None), None)
     if shot.truth is not None or known is None or not is_together(shots):
         return shot.truth
-    between = rigid.inverse(known.camera_to_lab) @ shot.camera_to_lab
-    return Truth(known.truth.camera_to_world @ between, known.truth.landmarks_ras_mm)
+    other, truth = known
+    between = rigid.inverse(other.in_lab) @ shot.in_lab
+    return Truth(truth.camera_to_world @ between, truth.landmarks_ras_mm)

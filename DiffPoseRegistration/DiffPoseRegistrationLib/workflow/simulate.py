@@ -146,7 +146,7 @@ def write_xray_dicom(
         the image is seen disagrees with ``angles``, for which a plain XA image has no tags.
     """
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     image = np.asarray(image)
     if image.dtype != np.uint16 or image.shape != (camera.rows, camera.columns):
@@ -166,10 +166,10 @@ def write_xray_dicom(
             f"{'with' if angles is None else 'without'} positioner angles, else it is read mirrored."
         )
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _XA_STORAGE
+    meta.MediaStorageSOPClassUID = UID(_XA_STORAGE)
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     now = datetime.datetime.now()
     elements: dict[str, Any] = {
         "SpecificCharacterSet": "ISO_IR 192",
