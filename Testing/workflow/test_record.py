@@ -36,6 +36,16 @@ def test_commands_name_neither_the_output_nor_this_machines_folders(tmp_path):
     assert published_command("x", ["--out"]) == "x"
 
 
+def test_what_a_shell_made_of_an_asterisk_is_one_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", ".hidden"):
+        (tmp_path / "cases" / name).mkdir(parents=True)
+    everything, some = ["--cases", "cases/a", "cases/b", "--seed", "3"], ["--cases", "cases/b", "--seed", "3"]
+    assert published_command("x", everything) == "x --cases cases/* --seed 3"
+    assert published_command("x", some) == "x --cases cases/b --seed 3"
+    assert published_command("x", ["--cases", "cases/a b", "cases/b"]) == "x --cases 'cases/a b' cases/b"
+
+
 def test_paths_in_values(tmp_path):
     value = {"kept": 1}
     assert published([tmp_path / "ct.nrrd", Path("below/ct.nrrd"), "AP", 3, value]) == [

@@ -8,6 +8,8 @@ measured.
 from __future__ import annotations
 
 import datetime
+import itertools
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,15 +50,25 @@ def _is_work_tree(repository: Path) -> bool:
 
 def published_command(program: str, argv: Sequence[str]) -> str:
     """The command line of ``program`` with ``argv``, without ``--out`` and its folder, and without this machine's
-    folders (see :func:`published`)."""
+    folders (see :func:`published`); all that a folder holds is its name with an asterisk again."""
     kept: list[str] = []
-    words = iter(argv)
+    words = iter(_folded(argv))
     for word in words:
         if word == "--out":
             next(words, None)
         elif not word.startswith("--out="):
             kept.append(published(word))
-    return shlex.join([program, *kept])
+    return " ".join([program, *(word if word.endswith("/*") else shlex.quote(word) for word in kept)])
+
+
+def _folded(argv: Sequence[str]) -> list[str]:
+    """``argv`` as it was typed, where a shell has put the entries of a folder for ``folder/*``."""
+    folded: list[str] = []
+    for folder, words in itertools.groupby(argv, os.path.dirname):
+        group = list(words)
+        everything = sorted(entry.name for entry in Path(folder).glob("[!.]*")) if folder else []
+        folded += [f"{folder}/*"] if len(group) > 1 and [Path(word).name for word in group] == everything else group
+    return folded
 
 
 def published(value: Any) -> Any:
