@@ -16,7 +16,7 @@ def installation(monkeypatch, panel):
     """A Python without numba and torch, and Slicer's tools that would install them; (installed, calls)."""
     from DiffPoseRegistrationLib.app import environment
 
-    installed = {"pydicom": "2.4.4", "safetensors": "0.4.1", "Pillow": "10.2", "numpy": "2.4"}
+    installed = {"pydicom": "3.0.1", "safetensors": "0.4.1", "Pillow": "10.2", "numpy": "2.4"}
     calls = []
     monkeypatch.setattr(environment, "installed_version", installed.get)
     monkeypatch.setattr(environment, "_all_versions", lambda: dict(installed))

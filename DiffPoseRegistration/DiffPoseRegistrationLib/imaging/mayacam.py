@@ -48,7 +48,9 @@ def read_mayacam(path: str | Path) -> tuple[Camera, np.ndarray]:
     distortion = [value for heading, values in numbers.items() if "distortion" in heading for value in values]
     if any(distortion):
         raise InputError(f"{path} has lens distortion; undistort the X-ray and export its camera without.")
-    columns, rows = map(int, numbers["image size"])
+    columns, rows = map(round, numbers["image size"])
+    if [columns, rows] != numbers["image size"]:
+        raise InputError(f"{path} has an 'image size' that is no whole number of pixels; export the calibration again.")
     matrix = np.array(numbers["camera matrix"]).reshape(3, 3)
     camera = Camera.from_intrinsic_matrix(matrix, rows, columns, name=path.name)
     pose = np.eye(4)
