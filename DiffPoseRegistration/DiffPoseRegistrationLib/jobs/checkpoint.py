@@ -37,7 +37,7 @@ class CheckpointStore:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, write: Callable[[Path], None]) -> Checkpoint:
+    def save(self, step: int, write: Callable[[Path], object]) -> Checkpoint:
         """Take a checkpoint after ``step``: ``write`` puts the files into the (temporary) folder it is given.
 
         Raises OSError if the disk is full; then the older checkpoints are still there.

@@ -149,7 +149,7 @@ def evaluate(
                 "disturbance": variant,
             }
             todo = [n for n in range(per_exposure) if (*identity.values(), n) not in known]
-            views = _views(exposure, variant, out, xray_options or {}) if todo else None
+            views = _views(exposure, variant, out, xray_options or {}) if todo else []
             for start in todo:
                 if cancelled is not None and cancelled():
                     raise Cancelled
@@ -169,7 +169,12 @@ def evaluate(
                 if isinstance(views, InputError):
                     row["error"] = str(views)
                 else:
-                    options = {"model": patient.model, "initial": initial, "method": method, "device": device}
+                    options: dict[str, Any] = {
+                        "model": patient.model,
+                        "initial": initial,
+                        "method": method,
+                        "device": device,
+                    }
                     options |= {"cancelled": cancelled, "renderer": patient.renderer, "pictures": False}
                     row.update(trial(register, patient.ct, views, truth, options)[0])
                 rows.append(row)
@@ -182,7 +187,13 @@ def evaluate(
             write_rows(out / "trials.csv", rows, _COLUMNS)
             if checkpoints is not None and len(rows) > len(known):
                 _save_rows(checkpoints, rows)
-    settings = {"perturb_deg_mm": perturb, "starts": per_exposure, "seed": seed, "method": method, "together": together}
+    settings: dict[str, Any] = {
+        "perturb_deg_mm": perturb,
+        "starts": per_exposure,
+        "seed": seed,
+        "method": method,
+        "together": together,
+    }
     settings |= {"disturb": list(disturb), "impostors": impostors, "device": device}
     summary = {
         **beginning,
@@ -220,8 +231,8 @@ def _views(exposure: Exposure, variant: str, out: Path, options: dict[str, Any])
         return error
     if variant == FLIPPED:
         xrays = [replace(x, attenuation=x.attenuation[:, ::-1].copy(), mask=x.mask[:, ::-1].copy()) for x in xrays]
-    places = [case.camera_to_lab for case in exposure.cases]
-    if any(place is None for place in places):
+    places = [case.camera_to_lab for case in exposure.cases if case.camera_to_lab is not None]
+    if len(places) < len(xrays):
         places = [case.truth.camera_to_world for case in exposure.cases]
     return View.calibrated(xrays, places)
 
