@@ -25,10 +25,10 @@ from .optimisation import optimisers
 from .settings import TrainingSettings
 from .validation import ErrorEstimate
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _NETWORKS = ("network", "averaged", "best")
 _TENSORS, _COUNTERS = "state.safetensors", "state.json"
-_COUNTED = ("step", "images", "seconds", "rendering_seconds", "parts", "best_error_mm")
+_COUNTED = ("step", "images", "seconds", "rendering_seconds", "learning_seconds", "parts", "best_error_mm")
 
 
 class SavedState(Protocol):
@@ -41,7 +41,7 @@ class SavedState(Protocol):
 class Checkpoints(Protocol):
     """Where states are kept, such as ``jobs.checkpoint.CheckpointStore``."""
 
-    def save(self, step: int, write: Callable[[Path], None]) -> Any:
+    def save(self, step: int, write: Callable[[Path], object]) -> Any:
         """Keep the state after ``step``; ``write`` puts its files into the folder it is given."""
 
     def latest(self) -> SavedState | None:
@@ -76,7 +76,8 @@ class TrainingState:
     best_error_mm
         Median error of ``best``.
     seconds
-        Time spent learning, over all attempts. rendering_seconds: time spent making batches, most of it meanwhile.
+        Time spent learning, over all attempts. rendering_seconds, learning_seconds: time spent making
+        batches, and learning from them, most of it at the same time.
     curve
         Every validation so far, the newest last.
     """
@@ -90,6 +91,7 @@ class TrainingState:
     images: int = 0
     seconds: float = 0.0
     rendering_seconds: float = 0.0
+    learning_seconds: float = 0.0
     best_error_mm: float = math.inf
     curve: list[Validation] = field(default_factory=list)
 
