@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,23 @@ def real_values(file: DicomFile, stored: np.ndarray, frame: int) -> tuple[np.nda
         inverted_display=file.text("PhotometricInterpretation") == "MONOCHROME1",
         largest_value=top,
     )
+
+
+def meaning_in_slicer(path: str | Path, frame: int = 0) -> PixelMeaning:
+    """What the pixels of a DICOM file mean once Slicer's reader (GDCM) has delivered them: rescaled, and those of
+    MONOCHROME1 inverted before that, so that large values are shown bright.
+
+    Raises
+    ------
+    InputError
+        If the file is no X-ray that can be read.
+    """
+    file = DicomFile(Path(path), with_pixels=False)
+    # What the file states of its stored values does not depend on what they are.
+    meaning = real_values(file, np.zeros((1, 1)), frame)[1]
+    if not meaning.inverted_display:
+        return meaning
+    return replace(meaning, sign=None if meaning.sign is None else -meaning.sign, inverted_display=False)
 
 
 def _through_lut(file: DicomFile, stored: np.ndarray, table: Any) -> tuple[np.ndarray, bool]:

@@ -40,6 +40,7 @@ def read_xray(
     polarity: str = "auto",
     open_field: float | None = None,
     viewed_from: str | None = None,
+    meaning: PixelMeaning | None = None,
 ) -> XRay:
     """The X-ray in a DICOM file or picture (PNG, TIFF, JPEG, BMP, NRRD, NIfTI, MetaImage).
 
@@ -53,6 +54,9 @@ def read_xray(
         As in :func:`~.intensity.to_attenuation`.
     viewed_from
         The side ("source" or "detector") from which the stored image is seen; wins over file and camera.
+    meaning
+        What is known of the pixels of a picture, as from :func:`~.dicom_intensity.meaning_in_slicer`; a DICOM file
+        says so itself.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def read_xray(
     """
     path = existing_file(path, "X-ray")
     is_picture = path.suffix.lower() in PICTURE_SUFFIXES
-    pixels = _Pixels(read_picture(path)) if is_picture else _read_dicom(path, frame)
+    pixels = _Pixels(read_picture(path), meaning or PixelMeaning()) if is_picture else _read_dicom(path, frame)
     values = pixels.values
     if not np.isfinite(values).all():
         raise InputError(f"{path} holds pixels that are not finite (NaN or infinity); export it again.")
