@@ -4,6 +4,7 @@ import ast
 import re
 import xml.etree.ElementTree as ElementTree
 
+import _overlay_run
 import pages
 from PIL import Image
 
@@ -40,9 +41,9 @@ def test_every_picture_is_drawn_by_a_command():
         f"Resources/screenshots/{name}.png"
         for name in re.findall(r'"([a-z0-9-]+)"', (pages.REPOSITORY / "scripts/_screenshots_run.py").read_text("utf-8"))
     }
-    assert '"how-it-works.png"' in (pages.REPOSITORY / "scripts/_figure_run.py").read_text("utf-8")
-    # The last is what scripts/demo writes as overlay.png.
-    drawn |= {"Resources/how-it-works.png", "Resources/demo-overlay.png"}
+    for script, name in (("_figure_run", "how-it-works.png"), ("_overlay_run", "demo-overlay.png")):
+        assert f'"{name}"' in (pages.REPOSITORY / f"scripts/{script}.py").read_text("utf-8")
+        drawn.add(f"Resources/{name}")
     shown = {target for target in pages.links(README) if target.endswith(".png")}
     assert shown <= drawn and len(shown) >= 7
     for name in shown:
@@ -75,3 +76,12 @@ def test_the_console_example_calls_what_there_is():
         if isinstance(node, ast.ImportFrom):
             assert all(pages.exists_in_library(f"{node.module}.{a.name}".partition(".")[2]) for a in node.names)
     assert called == 3
+
+
+def test_the_overlay_of_a_demonstration_becomes_the_readmes(tmp_path, capsys):
+    Image.new("RGB", (1600, 1160), (9, 9, 9)).save(tmp_path / "overlay.png")
+    assert _overlay_run.keep(tmp_path / "overlay.png", tmp_path / "picture.png") == 0
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (1000, 725)
+    assert _overlay_run.main([str(tmp_path / "nothing")]) == 2 and "scripts/demo" in capsys.readouterr().err
+    assert _overlay_run.main(["--out", "x"]) == 2
