@@ -8,6 +8,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_files import image_dataset, write_xray
+from DiffPoseRegistrationLib.commandline.main import main
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.imaging.camera_file import read_camera
@@ -436,6 +437,20 @@ DICOM = {
     "CR_mono1_chest_nometa.dcm": ((440, 440), None, None, None, True, r"\(0018,1110\) and the .*\(0018,1164\)"),
     "DX_vet_jpeg_ybr422.dcm": ((2421, 1296), None, 0.139, None, False, r"distance \(0018,1110\);"),
 }
+
+
+@pytest.mark.parametrize("name", DICOM)
+def test_info_says_what_is_stated_and_by_which_tag(shared, name, capsys):
+    size, distance, spacing, viewed_from, _, _ = DICOM[name]
+    assert main(["info", str(shared / "data" / "dicom" / name)]) == (0 if viewed_from else 2)
+    said = capsys.readouterr().out
+    assert f"rows x columns: {size[0]} x {size[1]}" in said
+    assert ("Distance Source to Detector (0018,1110)]" in said) == (distance is not None)
+    assert distance is None or f"source to detector: {distance:g} mm" in said
+    assert ("pixel spacing (row, column): " in said) == (spacing is not None)
+    assert spacing is None or f"{spacing:.6g} x {spacing:.6g} mm  [" in said
+    assert ("cannot be used as it is" in said) == (viewed_from is None)
+    assert ("96 frames" in said) == ("96frames" in name)
 
 
 @pytest.mark.parametrize("name", DICOM)

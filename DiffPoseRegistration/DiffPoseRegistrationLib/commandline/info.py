@@ -42,6 +42,7 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Every file is shown; the exit code is 2 if one of them cannot be read."""
+    from ..imaging.dicom_geometry import MissingGeometry
     from .main import INPUT_ERROR, OK
 
     if args.explain:
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
             print()
         try:
             lines = _describe(name, args)
+        except MissingGeometry as error:
+            lines, code = [*error.known, f"cannot be used as it is: {error}"], INPUT_ERROR
         except InputError as error:
             lines, code = [f"cannot be used: {error}"], INPUT_ERROR
         print(f"{name}")

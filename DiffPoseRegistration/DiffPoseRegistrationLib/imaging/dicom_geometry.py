@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..geometry.camera import Camera
-from .dicom_carm import viewed_from
+from .dicom_carm import c_arm_position, viewed_from
 from .dicom_detector import principal_point
 from .dicom_file import DicomFile, tag_words
 
@@ -19,11 +19,11 @@ CAMERA_KEYS = ("source_to_detector_mm", "pixel_spacing_mm", "principal_point_px"
 
 
 class MissingGeometry(InputError):
-    """The file lacks what a camera needs: ``missing`` names it, ``file_name`` the file."""
+    """The file lacks what a camera needs: ``missing`` names it, ``known`` what is there, ``file_name`` the file."""
 
-    def __init__(self, path: Path, missing: Sequence[str]) -> None:
+    def __init__(self, path: Path, missing: Sequence[str], known: Sequence[str]) -> None:
         super().__init__(f"{path} lacks the {' and the '.join(missing)}; give the geometry with --camera.")
-        self.file_name, self.missing = path.name, tuple(missing)
+        self.file_name, self.missing, self.known = path.name, tuple(missing), tuple(known)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def stated_geometry(file: DicomFile, frame: int = 0) -> StatedGeometry:
     if spacing is None:
         missing.append("pixel spacing on the detector " + ("(3002,0011)" if file.is_rt_image else "(0018,1164)"))
     if distance is None or spacing is None:
-        raise MissingGeometry(file.path, missing)
+        raise MissingGeometry(file.path, missing, _known(file, frame, distance, spacing, provenance))
     axis, provenance["principal_point_px"] = principal_point(file, frame, spacing)
     side, provenance["viewed_from"] = viewed_from(file, frame)
     centre = ((file.columns - 1) / 2, (file.rows - 1) / 2)
@@ -75,6 +75,31 @@ def stated_geometry(file: DicomFile, frame: int = 0) -> StatedGeometry:
     except InputError as error:
         raise InputError(f"{file.path} states a geometry that cannot be: {error}") from None
     return StatedGeometry(camera, provenance, tuple(warnings))
+
+
+def _known(
+    file: DicomFile,
+    frame: int,
+    distance: float | None,
+    spacing: tuple[float, float] | None,
+    provenance: dict[str, str],
+) -> list[str]:
+    """What a file states although it does not make a camera, a line each."""
+    frames = f", {file.frames} frames" if file.frames > 1 else ""
+    lines = [f"{file.modality or 'no modality'}, rows x columns: {file.rows} x {file.columns}{frames}"]
+    if distance is not None:
+        lines.append(f"source to detector: {distance:.6g} mm  [{provenance['source_to_detector_mm']}]")
+    if spacing is not None:
+        lines.append(
+            f"pixel spacing (row, column): {spacing[0]:.6g} x {spacing[1]:.6g} mm  [{provenance['pixel_spacing_mm']}]"
+        )
+    position = c_arm_position(file, frame)
+    if position is not None:
+        lines.append(
+            f"C-arm angles: primary {position.primary_deg:g}, secondary {position.secondary_deg:g} deg  "
+            f"[{position.words}]"
+        )
+    return lines
 
 
 def _distance(file: DicomFile, frame: int, provenance: dict[str, str]) -> float | None:
