@@ -128,3 +128,21 @@ def test_from_the_ct_to_the_verdict_and_back_from_a_file(panel, slicer_app, case
     assert again.GetNumberOfRows() == len(tre) + 3
     assert np.allclose([float(again.GetCellText(row, 1)) for row in range(len(tre))], tre, atol=1e-3)
     assert np.abs(slice_picture(views, tmp_path / "after.png") - shown).mean() < 1.0
+
+
+@pytest.mark.slow
+def test_event_loop_is_never_away_for_long(panel, slicer_app, case):
+    """Whoever works in Slicer meanwhile feels nothing: no gap above 100 ms. By the clock, so for a quiet machine."""
+    ui, jobs, loop = panel.ui, panel.logic.jobs, Responsiveness()
+    ui.ctSelector.setCurrentNode(case.ct)
+    ui.minutesSpinBox.value = 0.5
+    settle()
+    for button in (ui.simulateButton, ui.prepareButton, ui.registerButton):
+        assert button.enabled, button.toolTip
+        button.click()
+        loop.wait_for_job(jobs)
+        assert panel.logic.problem == ""
+    print(
+        f"event loop away for at most {1e3 * loop.largest_s:.0f} ms, {1e3 * loop.largest_cpu_s:.0f} ms of them its own"
+    )
+    assert loop.largest_s < 0.1

@@ -256,3 +256,121 @@ def test_drag_without_a_pose_and_with_one(panel, case):
     panel.ui.dragButton.click()
     settle()
     assert not xray_node.pose_node_of(case.xray).GetDisplayNode().GetEditorVisibility()
+
+
+def test_geometry_file_of_another_image(panel, case, tmp_path, monkeypatch):
+    import json
+
+    import qt
+    from DiffPoseRegistrationLib.app import xray_node
+
+    choose(panel, case)
+    path = tmp_path / "camera.json"
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", staticmethod(lambda *a: str(path)))
+    path.write_text(json.dumps(Camera(1000.0, 64, 48, (0.5, 0.5)).to_json()), encoding="utf-8")
+    panel.ui.readCameraButton.click()
+    assert "64 x 48" in slicer.app.messages.pop()[1]
+    path.write_text("{not JSON", encoding="utf-8")
+    panel.ui.readCameraButton.click()
+    assert "camera.json" in slicer.app.messages.pop()[1]
+    path.unlink()
+    panel.ui.readCameraButton.click()
+    assert "camera.json" in slicer.app.messages.pop()[1]
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", staticmethod(lambda *a: ""))  # cancelled
+    panel.ui.readCameraButton.click()
+    settle()
+    assert not slicer.app.messages and xray_node.camera_of(case.xray) is None
+
+
+def test_picture_instead_of_dicom(panel, case, tmp_path, monkeypatch):
+    import qt
+
+    choose(panel, case)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0 this is no DICOM file")
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", staticmethod(lambda *a: str(path)))
+    panel.ui.readDicomButton.click()
+    assert "photo.jpg" in slicer.app.messages.pop()[1]
+    assert panel.ui.simulateButton.enabled
+
+
+def test_pose_that_scales(panel, case):
+    from DiffPoseRegistrationLib.app import xray_node
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    place_at_view(panel)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "from another program")
+    slicer.util.updateTransformMatrixFromArray(transform, np.diag([1.1, 1.1, 1.1, 1.0]))
+    panel.ui.poseSelector.setCurrentNode(transform)
+    settle()
+    assert xray_node.pose_node_of(case.xray) is transform
+    panel.ui.startComboBox.currentIndex = 1
+    assert "from another program" in sentence(panel)
+    assert "from another program" in panel.ui.verdictLabel.text
+
+
+def test_reference_that_is_no_pose(panel, case):
+    from cases import points_node
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    place_at_view(panel)
+    bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "bent")
+    slicer.util.updateTransformMatrixFromArray(bent, np.diag([2.0, 1.0, 1.0, 1.0]))
+    panel.ui.ctLandmarksSelector.setCurrentNode(points_node(case.landmarks, "points"))
+    panel.ui.referenceSelector.setCurrentNode(bent)
+    settle()
+    panel.ui.landmarksButton.click()
+    assert "bent" in slicer.app.messages.pop()[1]
+
+
+def test_ct_under_a_transform_that_bends(panel, case):
+    import vtk
+
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    bspline = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "breathing")
+    bspline.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+    case.ct.SetAndObserveTransformNodeID(bspline.GetID())
+    assert "not linear" in sentence(panel) and not panel.ui.simulateButton.enabled
+    case.ct.SetAndObserveTransformNodeID(None)
+    settle()
+    assert panel.ui.simulateButton.enabled and not panel.logic.is_busy
+
+
+def test_segmentation_without_segments(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing drawn")
+    panel.ui.segmentationSelector.setCurrentNode(empty)
+    assert "nothing drawn" in sentence(panel)
+    assert not panel.ui.prepareButton.enabled
+
+
+def test_xray_without_a_picture(panel, case):
+    """All pixels alike, as after a failed export."""
+    blank = add(np.full((1, 64, 64), 7, np.int16), "blank")
+    panel.ui.ctSelector.setCurrentNode(case.ct)
+    panel.ui.xraySelector.setCurrentNode(blank)
+    settle()
+    type_geometry(panel, Camera(1000.0, 64, 64, (4.0, 4.0)))
+    place_at_view(panel)
+    panel.ui.registerButton.click()
+    wait_for_job(panel)
+    assert "same value everywhere" in panel.ui.registerLabel.text
+    assert panel.ui.registerButton.enabled and not panel.logic.is_busy
+
+
+def test_ct_deleted_while_it_is_prepared(panel, case):
+    choose(panel, case)
+    type_geometry(panel, case.camera)
+    panel.ui.minutesSpinBox.value = 0.1
+    settle()
+    panel.ui.prepareButton.click()
+    settle()
+    slicer.mrmlScene.RemoveNode(case.ct)
+    settle()
+    panel.logic.cancel()
+    wait_for_job(panel)
+    assert "CT" in sentence(panel) and not panel.logic.is_busy

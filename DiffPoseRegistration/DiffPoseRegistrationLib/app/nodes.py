@@ -32,12 +32,14 @@ def world_from_node(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     """
     parent = node.GetParentTransformNode()
     matrix = vtk.vtkMatrix4x4()
-    if parent is not None and not parent.GetMatrixTransformToWorld(matrix):
+    if parent is not None and not parent.IsTransformToWorldLinear():  # asked first: VTK would print an error
         raise InputError(
             _("{name} lies under a transform that is not linear; harden it or take it away.").format(
                 name=node.GetName()
             )
         )
+    if parent is not None:
+        parent.GetMatrixTransformToWorld(matrix)
     return matrix_to_array(matrix)
 
 

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..geometry.pose_from_points import LEAST_POINTS
 from .ct_node import segment_ids
 from .landmarks import point_pairs
-from .nodes import require_scalar_volume
+from .nodes import require_scalar_volume, world_from_node
 from .parameters import DiffPoseRegistrationParameterNode, Start
 from .starts import current_pose
 from .xray_facts import angles_of
@@ -27,6 +27,7 @@ def why_no_ct(parameters: DiffPoseRegistrationParameterNode) -> str:
     """Why the chosen CT and structures do not serve; empty if they do (as far as can be told at once)."""
     try:
         require_scalar_volume(parameters.ctVolume, _("CT"))
+        world_from_node(parameters.ctVolume)
         if parameters.segmentation is not None:
             segment_ids(parameters.segmentation, chosen_segments(parameters))
     except InputError as error:

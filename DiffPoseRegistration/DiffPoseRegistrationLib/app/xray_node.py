@@ -151,9 +151,10 @@ def pose_of(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
     transform = pose_node_of(node)
     if transform is None:
         return None
-    matrix = vtk.vtkMatrix4x4()
-    if not transform.GetMatrixTransformToWorld(matrix):
+    if not transform.IsTransformToWorldLinear():
         raise InputError(_("{name} is not linear; a pose is.").format(name=transform.GetName()))
+    matrix = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(matrix)
     return rigid.validated_pose(matrix_to_array(matrix), transform.GetName())
 
 

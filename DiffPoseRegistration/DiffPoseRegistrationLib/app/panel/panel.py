@@ -56,7 +56,7 @@ class Panel:
         self._get_parameters = get_parameters
         self._gui_tag: int | None = None
         self._observed: list[tuple[object, int]] = []
-        self._xray_observed: list[tuple[object, int]] = []
+        self._images_observed: list[tuple[object, int]] = []
         self._asking: list[Callable[[], None]] = []
         self._is_updating = False
         self._shown: dict[str, str] = {}
@@ -115,7 +115,7 @@ class Panel:
         self._draw_soon.stop()
         self._draw_fine.stop()
         self._forget(self._observed)
-        self._forget(self._xray_observed)
+        self._forget(self._images_observed)
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
         self.parameters = self._subject = None
@@ -193,7 +193,7 @@ class Panel:
 
     def geometry_changed(self) -> None:
         """A camera or a pose node was set: what is drawn is out of date."""
-        self._observe_xray()
+        self._observe_images()
         self.draw()
         self.update()
 
@@ -228,7 +228,7 @@ class Panel:
             return
         if not self._is_updating:  # then it is the panel that sets the selectors, one after another
             self._take_choices()
-        self._observe_xray()
+        self._observe_images()
         self.draw()
         self.update()
 
@@ -265,7 +265,7 @@ class Panel:
     def _on_scene(self, *_unused) -> None:
         self.update()
 
-    def _on_xray(self, *_unused) -> None:
+    def _on_image(self, *_unused) -> None:
         self.draw()
         self.update()
 
@@ -326,17 +326,19 @@ class Panel:
         for look in list(self._asking):
             look()
 
-    def _observe_xray(self) -> None:
-        """Follow the pose of the selected X-ray, and its picture: another frame may be chosen."""
-        self._forget(self._xray_observed)
-        xray = self.parameters.xray
-        if xray is None:
-            return
-        self._observe(self._xray_observed, xray, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._on_xray)
-        pose = xray_node.pose_node_of(xray)
+    def _observe_images(self) -> None:
+        """Follow CT and X-ray: their pictures (another frame may be chosen), their places, and the X-ray's pose."""
+        self._forget(self._images_observed)
+        xray, moved = self.parameters.xray, slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        for node in (self.parameters.ctVolume, xray):
+            if node is not None:
+                changed = slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent
+                self._observe(self._images_observed, node, changed, self._on_image)
+        if self.parameters.ctVolume is not None:
+            self._observe(self._images_observed, self.parameters.ctVolume, moved, self._on_image)
+        pose = xray_node.pose_node_of(xray) if xray is not None else None
         if pose is not None:
-            moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
-            self._observe(self._xray_observed, pose, moved, self._on_xray)
+            self._observe(self._images_observed, pose, moved, self._on_image)
 
     def _observe(self, kept: list, caller, event, slot: Callable) -> None:
         kept.append((caller, caller.AddObserver(event, slot)))
