@@ -41,6 +41,18 @@ def test_the_cumulative_curve_steps_at_each_error():
     )  # the failed one is never reached
 
 
+def test_the_names_of_many_curves_stand_beside_them():
+    names = [f"method {n}" for n in range(8)]
+    root = _parsed(cumulative({name: [1.0 + n] for n, name in enumerate(names)}, "TRE", "TRE [mm]"))
+    lines = [line.get("points") for line in root.iter(f"{SVG}polyline")]
+    rightmost = max(float(pair.split(",")[0]) for line in lines for pair in line.split())
+    written = {text.text: float(text.get("x")) for text in root.iter(f"{SVG}text")}
+    assert all(rightmost < written[f"{name} (1)"] < float(root.get("width")) for name in names)
+    assert len({line.get("stroke") for line in root.iter(f"{SVG}polyline")}) == 8
+    few = _parsed(cumulative({"ours": [1.0]}, "TRE", "TRE [mm]"))
+    assert float(few.get("width")) < float(root.get("width"))
+
+
 def test_strips_have_a_point_for_each_trial_and_a_bar_at_the_median():
     root = _parsed(strips({"a": [1.0, 2.0, 5.0], "b & <c>": [10.0, None]}, "TRE by subject", "TRE [mm]"))
     assert len(list(root.iter(f"{SVG}circle"))) == 4

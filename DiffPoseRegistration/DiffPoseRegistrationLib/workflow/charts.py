@@ -11,10 +11,11 @@ import numpy as np
 from ..metrics.rates import GROSS_MM, SUBMILLIMETRE_MM, SUCCESS_MM
 
 # Told apart by people with any kind of colour vision (Okabe and Ito, 2008).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666", "#000000")
 _WIDTH, _HEIGHT = 720, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 56
 _LOWEST, _HIGHEST = 0.01, 1000.0  # errors outside are drawn at the edge
+_BESIDE = 250  # where the names of many curves stand, so that they hide none
 _MARKS = (SUBMILLIMETRE_MM, SUCCESS_MM, GROSS_MM)
 _SMALL, _LARGE = 12, 15
 
@@ -26,7 +27,8 @@ def cumulative(series: Mapping[str, Errors], title: str, label: str) -> str:
     without a number (None, NaN, infinity) count, and are never reached."""
     across = _Log(_range(series.values()), _LEFT, _WIDTH - _RIGHT)
     down = _Linear((0.0, 100.0), _HEIGHT - _BOTTOM, _TOP)
-    parts = [*_frame(title, label, "trials below [%]"), *_grid(across, down)]
+    beside = _BESIDE if len(series) > 3 else 0
+    parts = [*_frame(title, label, "trials below [%]", beside), *_grid(across, down)]
     for number, (name, values) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         finite = np.sort(_finite(values))
@@ -36,8 +38,8 @@ def cumulative(series: Mapping[str, Errors], title: str, label: str) -> str:
         points.append((across(across.high), points[-1][1]))
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += _legend(number, f"{name} ({len(values)})", colour)
-    return _svg(parts)
+        parts += _legend(number, f"{name} ({len(values)})", colour, _WIDTH - _RIGHT if beside else _LEFT)
+    return _svg(parts, _WIDTH + beside)
 
 
 def strips(groups: Mapping[str, Errors], title: str, label: str) -> str:
@@ -122,10 +124,10 @@ def _finite(values: Errors) -> list[float]:
 # -- marks ----------------------------------------------------------------------------------------------------------
 
 
-def _frame(title: str, x_label: str, y_label: str) -> list[str]:
+def _frame(title: str, x_label: str, y_label: str, beside: int = 0) -> list[str]:
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
     return [
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
+        f'<rect width="{_WIDTH + beside}" height="{_HEIGHT}" fill="#ffffff"/>',
         _text(_LEFT, 22, title, "start", "#000000", _LARGE),
         _text(middle_x, _HEIGHT - 10, x_label, "middle"),
         f'<g transform="translate(18,{middle_y}) rotate(-90)">{_text(0, 0, y_label, "middle")}</g>',
@@ -148,9 +150,9 @@ def _grid(across: _Linear | None, down: _Linear) -> list[str]:
     return parts
 
 
-def _legend(number: int, name: str, colour: str) -> list[str]:
+def _legend(number: int, name: str, colour: str, left: float = _LEFT) -> list[str]:
     y = _TOP + 16 + 18 * number
-    return [_line(_LEFT + 12, y - 4, _LEFT + 34, y - 4, colour, 4), _text(_LEFT + 40, y, name, "start")]
+    return [_line(left + 12, y - 4, left + 34, y - 4, colour, 4), _text(left + 40, y, name, "start")]
 
 
 def _dot(x: float, y: float, colour: str) -> str:
@@ -172,6 +174,6 @@ def _shortened(name: str, width: float) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-def _svg(parts: list[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
+def _svg(parts: list[str], width: int = _WIDTH) -> str:
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" '
     return head + f'height="{_HEIGHT}" font-family="Helvetica, Arial, sans-serif">\n' + "\n".join(parts) + "\n</svg>\n"
