@@ -17,6 +17,7 @@ def test_the_installed_extension_prepares_and_registers(tmp_path):
     for name, variables in {
         "an empty home": {},
         "no home, and a locale without Unicode": {"HOME": str(tmp_path / "nowhere"), "LC_ALL": "C"},
+        "a home set to nothing": {"HOME": ""},
     }.items():
         folder = tmp_path / name
         folder.mkdir()
