@@ -68,6 +68,27 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     picture.add_argument("--photons", type=float, default=60000, help="quanta a pixel without patient; 0: no noise")
     picture.add_argument("--blur", type=float, default=0.6, metavar="PX", help="detector blur, pixels (default 0.6)")
     picture.add_argument("--scatter", type=float, default=0.1, help="scattered over primary radiation (default 0.1)")
+    picture.add_argument(
+        "--spectrum", choices=("mono", "80kV"), default="mono", help="one energy, or a tube's (default mono)"
+    )
+    picture.add_argument("--heel", type=float, default=0.0, metavar="SHARE", help="missing at the image's top (anode)")
+    picture.add_argument(
+        "--collimator",
+        type=int,
+        nargs=4,
+        default=(0, 0, 0, 0),
+        metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
+        help="widths of straight blades, pixels",
+    )
+    picture.add_argument(
+        "--tool",
+        type=float,
+        nargs=7,
+        action="append",
+        default=[],
+        metavar=("X1", "Y1", "Z1", "X2", "Y2", "Z2", "R"),
+        help="a rod of steel: its ends (RAS) and its radius, mm; may be given several times",
+    )
     picture.add_argument("--seed", type=int, default=0, help="of the noise and of --random")
     add_job(parser)
     parser.set_defaults(run=run)
@@ -117,7 +138,7 @@ def run(args: argparse.Namespace) -> None:
     compile_renderer()
     image = simulate_xray(ct, camera, poses[0], seed=args.seed, **_picture(args))
     case: dict[str, Any] = {"ct_name": ct_file.name, "source": _source(args), "landmarks": landmarks}
-    name = write_case(out, image, camera, poses[0], ct.centre_ras, **case)
+    name = write_case(out, image, camera, poses[0], ct.centre_ras, **case, collimator_px=tuple(args.collimator))
     print(f"Pose: {pose_in_words(poses[0], ct.centre_ras)}.")
     written = [name, "truth.json", *(["ct.nrrd"] if args.phantom is not None else [])]
     print(f"Wrote {' and '.join(str(out / file) for file in written)}.")
@@ -154,7 +175,15 @@ def _many(
 
 
 def _picture(args: argparse.Namespace) -> dict[str, Any]:
-    return {"photons": args.photons, "blur_px": args.blur, "scatter": args.scatter}
+    return {
+        "photons": args.photons,
+        "blur_px": args.blur,
+        "scatter": args.scatter,
+        "spectrum": args.spectrum,
+        "heel": args.heel,
+        "collimator_px": tuple(args.collimator),
+        "tools": tuple(tuple(tool) for tool in args.tool),
+    }
 
 
 def _source(args: argparse.Namespace) -> str:

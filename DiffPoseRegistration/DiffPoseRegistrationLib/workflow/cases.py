@@ -16,6 +16,7 @@ from ..imaging.values import CTVolume
 from .pictures import write_png
 from .result_file import writable_folder, write_json
 from .simulate import simulate_xray, simulation_renderer, write_xray_dicom
+from .tube import Margins
 
 TRUTH_NAME = "truth.json"
 
@@ -62,7 +63,9 @@ def simulate_cases(
             continue
         with renderer.checking(stop_if_cancelled):
             image = simulate_xray(ct, camera, pose, seed=seed + number, renderer=renderer, **options)
-        write_case(case, image, camera, pose, ct.centre_ras, ct_name=ct_name, source=source, landmarks=landmarks)
+        described = {"ct_name": ct_name, "source": source, "landmarks": landmarks}
+        blades = options.get("collimator_px", (0, 0, 0, 0))
+        write_case(case, image, camera, pose, ct.centre_ras, **described, collimator_px=blades)
     if progress is not None:
         progress(1.0, f"{len(poses)} X-rays", None)
 
@@ -77,6 +80,7 @@ def write_case(
     ct_name: str,
     source: str,
     landmarks: np.ndarray | None = None,
+    collimator_px: Margins = (0, 0, 0, 0),
 ) -> str:
     """Write the X-ray and, last, ``truth.json`` into ``folder`` (created); returns the X-ray's file name.
 
@@ -92,6 +96,8 @@ def write_case(
         File name of the CT that it was made from. source: by what.
     landmarks
         Points [n, 3] (RAS, mm) by which a registration of this case is scored.
+    collimator_px
+        Widths of straight blades at the top, bottom, left and right.
     """
     folder = writable_folder(folder)
     name = "xray.dcm"
@@ -102,6 +108,7 @@ def write_case(
             camera,
             positioner_angles(pose)[:2] if camera.viewed_from == "detector" else None,
             source_to_patient_mm=float(np.linalg.norm(pose[:3, 3] - isocentre)),
+            collimator_px=collimator_px,
         )
     else:
         name = "xray.png"

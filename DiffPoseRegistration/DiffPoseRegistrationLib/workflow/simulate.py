@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,7 @@ from ..imaging.attenuation import AttenuationRule
 from ..imaging.files import LPS_RAS, write_whole
 from ..imaging.values import CTVolume
 from ..rendering.renderer import Renderer
-
-# A softer beam (about 60 keV effective, NIST XCOM) than the one that training renders with: a real tube's
-# spectrum is not known either, and a registration that needs to know it would fail in the clinic.
-SIMULATION_RULE = AttenuationRule(water_per_mm=0.0206, bone_per_mm=0.0573, air_hu=-980.0)
+from .tube import SIMULATION_RULE, SOFT_RULE, SPECTRA, Margins, Tool, aperture, heel_profile, steel_path, transmission
 
 # Finer than what registration renders with: an X-ray that shares its sampling pattern along the rays would
 # let a registration lock on to that pattern.
@@ -36,6 +34,10 @@ def simulate_xray(
     seed: int = 0,
     blur_px: float = 0.6,
     scatter: float = 0.1,
+    spectrum: str = "mono",
+    heel: float = 0.0,
+    collimator_px: Margins = (0, 0, 0, 0),
+    tools: Sequence[Tool] = (),
     renderer: Renderer | None = None,
 ) -> np.ndarray:
     """The transmission image [rows, columns], uint16, bright = little attenuation.
@@ -53,6 +55,14 @@ def simulate_xray(
         Standard deviation of the detector's blur, pixels.
     scatter
         Scattered over primary radiation, as a wide haze behind the patient.
+    spectrum
+        "mono": one energy, about 60 keV. "80kV": a tube's, whose beam hardens on its way.
+    heel
+        Share of the beam that is missing at the image's top, where the anode is.
+    collimator_px
+        Widths of straight blades at the top, bottom, left and right.
+    tools
+        Rods of steel: x, y, z (RAS, mm) of both ends and the radius (mm).
     renderer
         :func:`simulation_renderer` of the same CT, where several X-rays of it are simulated.
 
@@ -68,11 +78,15 @@ def simulate_xray(
         )
     pose = validated_pose(pose, "The pose to simulate")
     renderer = renderer or simulation_renderer(ct)
+    if spectrum not in SPECTRA:
+        raise InputError(f"There is no spectrum {spectrum!r}; choose one of {', '.join(SPECTRA)}.")
     integrals = renderer.render(camera, pose)
     if not integrals.max() > 0.05:
         raise InputError(f"At this pose the X-ray shows nothing of {ct.name}; check the pose and the camera.")
     air = float(photons) or 60000.0
-    quanta = air * np.exp(-integrals.astype(np.float64))
+    soft = simulation_renderer(ct, SOFT_RULE).render(camera, pose) if spectrum == "80kV" else None
+    beam = air * heel_profile(camera.rows, heel) * aperture(camera, collimator_px)
+    quanta = beam * transmission(integrals, soft, steel_path(camera, pose, tools))
     if scatter:
         # Scatter is smooth over a few centimetres and comes from where the patient is.
         haze = gaussian_blur(quanta * (integrals > 0.05), 30.0 / camera.pixel_spacing_mm[1])
@@ -124,6 +138,7 @@ def write_xray_dicom(
     angles: tuple[float, float] | None = None,
     *,
     source_to_patient_mm: float | None = None,
+    collimator_px: Margins = (0, 0, 0, 0),
 ) -> None:
     """Write an X-Ray Angiographic Image whose tags hold the whole geometry.
 
@@ -138,6 +153,8 @@ def write_xray_dicom(
         a C-arm's picture, which is seen from the detector, so they belong to such a camera and no other.
     source_to_patient_mm
         Distance from the source to the isocentre, if known.
+    collimator_px
+        Widths of straight blades at the top, bottom, left and right.
 
     Raises
     ------
@@ -212,6 +229,12 @@ def write_xray_dicom(
     }
     if source_to_patient_mm is not None:
         elements["DistanceSourceToPatient"] = _decimal(source_to_patient_mm)
+    if any(collimator_px):
+        top, bottom, left, right = collimator_px
+        edges = (left + 1, camera.columns - right, top + 1, camera.rows - bottom)  # of the exposed pixels, from 1
+        elements["CollimatorShape"] = "RECTANGULAR"
+        for name, edge in zip(("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal"), edges):
+            elements[f"Collimator{name}Edge"] = edge
     if angles is not None:
         elements["PositionerMotion"] = "STATIC"
         elements["PositionerPrimaryAngle"], elements["PositionerSecondaryAngle"] = map(_decimal, angles)

@@ -95,7 +95,7 @@ def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
     from .simulate import simulate_xray, simulation_renderer
 
     camera, poses = settings.camera("camera"), settings.poses("camera_to_world_ras_mm")
-    options = settings.given("photons", "blur_px", "scatter")
+    options = settings.given("photons", "blur_px", "scatter", "spectrum", "heel", "collimator_px", "tools")
     seed = settings.whole("seed", 0, 2**32 - 1, 0)
     landmarks = settings.landmarks("landmarks_ras_mm")
     _tell_unknown(settings, context)
