@@ -1,6 +1,7 @@
 """Cameras whose places to one another are known: MayaCam and JSON files, and which X-rays may share a pose."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry import rigid
 from DiffPoseRegistrationLib.imaging.calibration import Placement, are_calibrated, read_placement
 from DiffPoseRegistrationLib.imaging.camera_file import read_camera
+from DiffPoseRegistrationLib.imaging.mayacam import read_mayacam, write_mayacam
 from DiffPoseRegistrationLib.imaging.pose_file import read_pose
 
 MAYACAM = """image size
@@ -128,3 +130,35 @@ def test_the_wrists_files_say_the_same(shared, capsys):
     assert main(["info", str(wrist / "calibration_cam1.txt")]) == 0
     text = capsys.readouterr().out
     assert "1760 x 1760" in text and "camera to lab" in text and "803.741" in text
+
+
+def test_projection_matrix_is_camera_and_pose(tmp_path, capsys):
+    """Written from a MayaCam 2.0 file, read as camera and pose, and written back: every file says the same."""
+    cam1 = _write(tmp_path / "cam1.txt", MAYACAM)
+    assert main(["info", str(cam1), "--write-camera", str(tmp_path / "a.json")]) == 0
+    written = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    k = np.array([[6000.5, 0, 300.25], [0, 5990, 250], [0, 0, 1]])
+    turn = np.array([[0.0, -1, 0, 10], [1, 0, 0, -20], [0, 0, 1, 900]])
+    np.testing.assert_allclose(written["projection_matrix_px"], k @ turn, atol=1e-6)
+    alone = {"projection_matrix_px": (k @ turn).tolist(), "rows": 480, "columns": 640}
+    (tmp_path / "matrix.json").write_text(json.dumps(alone), encoding="utf-8")
+    for name in ("a.json", "matrix.json"):
+        camera = read_camera(tmp_path / name)
+        assert (camera.rows, camera.columns, camera.viewed_from) == (480, 640, "source")
+        assert camera.principal_point_px == pytest.approx((300.25, 250))
+        assert camera.pixel_spacing_mm == pytest.approx((1500 / 5990, 1500 / 6000.5))
+        np.testing.assert_allclose(rigid.inverse(read_pose(tmp_path / name))[:3], turn, atol=1e-9)
+    assert main(["info", str(tmp_path / "matrix.json"), "--write-camera", str(tmp_path / "b.txt")]) == 0
+    (first, place), (again, same_place) = read_mayacam(cam1), read_mayacam(tmp_path / "b.txt")
+    np.testing.assert_allclose(place, same_place, atol=1e-9)
+    assert again.pixel_spacing_mm == pytest.approx(first.pixel_spacing_mm)
+    assert again.principal_point_px == pytest.approx(first.principal_point_px)
+    assert main(["info", str(cam1), "--write-camera", str(tmp_path / "c.yaml")]) == 2
+    assert main(["info", str(tmp_path / "matrix.json")]) == 0
+    assert "principal point (column, row): 300.25, 250" in capsys.readouterr().out
+    with pytest.raises(InputError, match="mirror the image"):
+        write_mayacam(tmp_path / "d.txt", replace(first, viewed_from="detector"), place)
+    del alone["rows"]
+    (tmp_path / "matrix.json").write_text(json.dumps(alone), encoding="utf-8")
+    with pytest.raises(InputError, match="lacks 'rows'"):
+        read_camera(tmp_path / "matrix.json")

@@ -36,6 +36,12 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="any file that the other commands take")
     arguments.add_xray_reading(parser)
+    parser.add_argument(
+        "--write-camera",
+        metavar="FILE",
+        help="write the camera and the place of one JSON or MayaCam file: .txt (MayaCam 2.0) or .json (with "
+        "projection_matrix_px)",
+    )
     explain.add_options(parser)
     parser.set_defaults(run=run)
 
@@ -48,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.explain:
         explain.run(args)
         return OK
+    if args.write_camera:
+        _write_camera(args)
     code = OK
     for number, name in enumerate(args.files):
         if number:
@@ -83,6 +91,31 @@ def _describe(name: str, args: argparse.Namespace) -> list[str]:
     if path.is_dir() or (suffix in _VOLUMES and _is_volume(path)):
         return _ct(path)
     return _xray(path, args)
+
+
+def _write_camera(args: argparse.Namespace) -> None:
+    """What camera and place a file holds, in the format of another."""
+    from ..geometry import rigid
+    from ..geometry.projection import projection_matrix
+    from ..imaging.calibration import read_placement
+    from ..imaging.camera_file import MATRIX_KEY, read_camera
+    from ..imaging.mayacam import write_mayacam
+    from ..imaging.pose_file import POSE_KEY, read_pose
+    from ..workflow.result_file import write_json
+
+    if len(args.files) != 1:
+        raise InputError("--write-camera takes one file; give them one after the other.")
+    camera, place = read_camera(args.files[0]), read_placement(args.files[0])
+    pose = place.camera_to_lab if place is not None else read_pose(args.files[0])
+    target = Path(args.write_camera)
+    if target.suffix.lower() == ".txt":
+        write_mayacam(target, camera, rigid.inverse(pose))
+    elif target.suffix.lower() == ".json":
+        matrix = projection_matrix(camera, rigid.inverse(pose))
+        write_json(target, {"camera": camera.to_json(), POSE_KEY: pose, MATRIX_KEY: matrix})
+    else:
+        raise InputError(f"{target} must end in .txt (MayaCam 2.0) or .json.")
+    print(f"Wrote {target}.")
 
 
 def _is_volume(path: Path) -> bool:
@@ -162,7 +195,7 @@ def _pose(name: str) -> list[str]:
 
 
 def _json(name: str, path: Path, view: str | None) -> list[str]:
-    from ..imaging.camera_file import read_camera, read_entry, read_views
+    from ..imaging.camera_file import MATRIX_KEY, read_camera, read_entry, read_views
     from ..imaging.pose_file import POSE_KEY
 
     views = read_views(path) if view is None and _has_views(path) else {view or "": None}
@@ -172,9 +205,9 @@ def _json(name: str, path: Path, view: str | None) -> list[str]:
         entry, _ = read_entry(spec, "camera or pose")
         if one:
             lines.append(f"view {one}")
-        if "camera" in entry or "source_to_detector_mm" in entry or "intrinsic_matrix_px" in entry:
+        if any(key in entry for key in ("camera", "source_to_detector_mm", "intrinsic_matrix_px", MATRIX_KEY)):
             lines += ["camera", *_camera_lines(read_camera(spec)), *_place_lines(spec)]
-        if POSE_KEY in entry:
+        if POSE_KEY in entry or MATRIX_KEY in entry:
             lines += _pose(spec)
         if entry.get("landmarks_ras_mm") is not None:
             lines.append(f"{len(entry['landmarks_ras_mm'])} landmarks")

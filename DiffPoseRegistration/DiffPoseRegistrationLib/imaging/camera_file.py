@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..geometry.camera import Camera
+from ..geometry.projection import from_projection_matrix
 from .files import existing_file
 from .mayacam import is_mayacam, read_mayacam
+
+MATRIX_KEY = "projection_matrix_px"
 
 # What a file says once for all of its views.
 _INHERITED = ("viewed_from", "landmarks_ras_mm", "lab")
@@ -69,10 +74,27 @@ def read_camera(spec: str | Path) -> Camera:
     if view is None and is_mayacam(path):
         return read_mayacam(path)[0]
     entry, name = read_entry(spec, "camera")
+    if MATRIX_KEY in entry and "camera" not in entry:
+        return read_projection(entry, name)[0]
     camera = entry.get("camera", entry)
     if isinstance(camera, dict) and "viewed_from" in entry:
         camera = {"viewed_from": entry["viewed_from"], **camera}
     return Camera.from_json(camera, name=name)
+
+
+def read_projection(entry: dict[str, Any], name: str) -> tuple[Camera, np.ndarray]:
+    """The camera and ``world_to_camera`` [4, 4] of an entry with a projection matrix (RAS, mm, to pixels).
+
+    Raises
+    ------
+    InputError
+        If the image's size is missing or the matrix is no camera's.
+    """
+    for key in ("rows", "columns"):
+        if entry.get(key) is None:
+            raise InputError(f"{name} lacks '{key}', the image size in pixels.")
+    size = entry["rows"], entry["columns"]
+    return from_projection_matrix(entry[MATRIX_KEY], *size, entry.get("source_to_detector_mm"), name)
 
 
 def read_views(path: str | Path) -> dict[str, Camera]:

@@ -13,7 +13,8 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
-from .files import existing_file
+from ..geometry.projection import projection_matrix
+from .files import existing_file, write_whole
 
 _COUNTS = {"image size": 2, "camera matrix": 9, "rotation": 9, "translation": 3}
 
@@ -57,6 +58,29 @@ def read_mayacam(path: str | Path) -> tuple[Camera, np.ndarray]:
     pose[:3, :3] = np.array(numbers["rotation"]).reshape(3, 3)
     pose[:3, 3] = numbers["translation"]
     return camera, rigid.validated_pose(pose, f"Rotation and translation in {path.name}")
+
+
+def write_mayacam(path: str | Path, camera: Camera, lab_to_camera: np.ndarray) -> None:
+    """Write a camera and its place [4, 4] (mm) as a MayaCam 2.0 file, which :func:`read_mayacam` and its programs read.
+
+    Raises
+    ------
+    InputError
+        If the image is seen from the detector, for which the format has no word, or the file cannot be written.
+    """
+    if camera.viewed_from != "source":
+        raise InputError(f"{path}: a MayaCam 2.0 file holds images seen from the source; mirror the image first.")
+    matrix = projection_matrix(camera, np.eye(4))[:, :3]
+    place = rigid.validated_pose(lab_to_camera, "The camera's place")
+
+    def rows(values: np.ndarray) -> str:
+        return "".join(",".join(f"{value:.12g}" for value in row) + "\n" for row in values)
+
+    text = (
+        f"image size\n{camera.columns},{camera.rows}\n\ncamera matrix\n{rows(matrix)}\n"
+        f"rotation\n{rows(place[:3, :3])}\ntranslation\n{rows(place[:3, 3:])}"
+    )
+    write_whole(path, lambda made: made.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def _numbers(text: str) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..geometry import rigid
 from . import landmark_file
-from .camera_file import read_entry, split_view
+from .camera_file import MATRIX_KEY, read_entry, read_projection, split_view
 from .files import LPS_RAS, existing_file, write_whole
 from .image_file import call_simpleitk
 
@@ -87,6 +87,8 @@ def write_pose(path: str | Path, camera_to_world: np.ndarray) -> None:
 
 
 def _pose_of_entry(entry: dict, name: str) -> np.ndarray:
+    if POSE_KEY not in entry and MATRIX_KEY in entry:
+        return rigid.validated_pose(rigid.inverse(read_projection(entry, name)[1]), f"{MATRIX_KEY} of {name}")
     if POSE_KEY not in entry:
         raise InputError(f"{name} has no '{POSE_KEY}'; give a 4x4 matrix under that name, or a .h5 or .tfm transform.")
     return rigid.validated_pose(entry[POSE_KEY], f"{POSE_KEY} of {name}")
