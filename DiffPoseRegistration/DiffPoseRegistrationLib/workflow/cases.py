@@ -63,7 +63,7 @@ def simulate_cases(
             continue
         with renderer.checking(stop_if_cancelled):
             image = simulate_xray(ct, camera, pose, seed=seed + number, renderer=renderer, **options)
-        described = {"ct_name": ct_name, "source": source, "landmarks": landmarks}
+        described: dict[str, Any] = {"ct_name": ct_name, "source": source, "landmarks": landmarks}
         blades = options.get("collimator_px", (0, 0, 0, 0))
         write_case(case, image, camera, pose, ct.centre_ras, **described, collimator_px=blades)
     if progress is not None:
