@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SECTIONS = ("inputs", "geometry", "prepare", "register", "result", "environment")
 VIEW_SIZE, TILE_SIZE, PANEL_WIDTH = (600, 460), (390, 300), 610
 GAP, MARGIN, BEHIND = 4, 20, (60, 60, 70)
+STEPS = 300
 COLOURS = 256  # a screenshot hardly shows that there are so few, a repository does
 
 
@@ -28,12 +29,14 @@ def main(argv: list[str]) -> int:
     """Make the pictures; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make_screenshots", description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "Resources" / "screenshots")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of the preparation (default 1)")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help=f"of the preparation (default {STEPS}: a minute on two cores)"
+    )
     arguments = parser.parse_args(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     sys.path[:0] = [str(REPOSITORY / "Testing"), str(REPOSITORY / "Testing" / "app")]
     with tempfile.TemporaryDirectory() as folder:
-        Session(Path(folder), arguments.out).tutorial(arguments.minutes)
+        Session(Path(folder), arguments.out).tutorial(arguments.steps)
     return 0
 
 
@@ -59,7 +62,7 @@ class Session:
         self._widget = show_module(discover(REPOSITORY / "DiffPoseRegistration" / "DiffPoseRegistration.py"))
         self._ui = self._widget.ui
 
-    def tutorial(self, minutes: float) -> None:
+    def tutorial(self, steps: int) -> None:
         """Every step of the README's tutorial, and what the README shows besides."""
         import slicer.util
         from DiffPoseRegistrationLib.app import carm_model, sample_data
@@ -75,10 +78,11 @@ class Session:
         views.show_volume_rendering(ct)
         self._look_from_aside(slicer.util.arrayFromTransformMatrix(reference))
 
-        ui.minutesSpinBox.value = minutes
+        ui.minutesSpinBox.value = 1
         settle()
-        ui.prepareButton.click()
-        wait_for(lambda: ui.prepareProgressBar.value >= 60 or not self._widget.logic.jobs.state.is_busy)
+        # As the button does, but for a number of steps: what is shown then does not depend on the machine's load.
+        self._widget.logic.prepare(ct, xray, "AP", minutes=1, steps=steps, wait=False)
+        wait_for(lambda: ui.prepareProgressBar.value >= 90 or not self._widget.logic.jobs.state.is_busy, 3600)
         self._step("step-2-prepare", "prepare", pictures=())
         wait_for_job(self._widget)
         self._stop_at_a_problem()

@@ -16,6 +16,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
+from ..errors import InputError
 from .nodes import add_node, array_to_matrix, world_from_node
 
 
@@ -98,6 +99,16 @@ def frames_of(xray: slicer.vtkMRMLScalarVolumeNode) -> Frames | None:
         if sequence is not None:
             return Frames(xray, browser, sequence)
     return None
+
+
+def require_frames(xray: slicer.vtkMRMLScalarVolumeNode) -> Frames:
+    """The frames of an X-ray. Raises InputError if it is a single image."""
+    frames = frames_of(xray)
+    if frames is None:
+        raise InputError(
+            _("{name} is a single image, not a sequence; register it by itself.").format(name=xray.GetName())
+        )
+    return frames
 
 
 def with_frames(xray: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLVolumeNode]:

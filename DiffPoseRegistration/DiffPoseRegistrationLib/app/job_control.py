@@ -56,7 +56,7 @@ class JobControl:
     def __init__(self, python: list[str] | None = None, tasks: str = TASKS_MODULE) -> None:
         self.stateChanged, self.eventHappened = Signal(), Signal()
         self.kind = ""
-        self.folder: JobFolder | None = None
+        self._folder: JobFolder | None = None
         self.problem = ""
         self._python, self._tasks = python or worker_python(), tasks
         self._launcher = self._new_launcher()
@@ -86,6 +86,13 @@ class JobControl:
         )
 
     @property
+    def folder(self) -> JobFolder:
+        """The folder of the job, or of the last one. Raises RuntimeError before the first."""
+        if self._folder is None:
+            raise RuntimeError("no job has been started yet")
+        return self._folder
+
+    @property
     def state(self) -> State:
         """Where the job stands."""
         return self._state
@@ -101,7 +108,7 @@ class JobControl:
         if self._state.is_busy:
             raise InputError(_("A job is still running; cancel it or wait for it before starting another."))
         folder = make_job_folder(kind, jobs_place())
-        self.kind, self.folder, self.problem, self._written = kind, folder, "", None
+        self.kind, self._folder, self.problem, self._written = kind, folder, "", None
 
         def write() -> None:
             try:
@@ -128,7 +135,7 @@ class JobControl:
         """
         if self._state.is_busy:
             raise InputError(_("A job is still running; cancel it or wait for it before starting another."))
-        self.kind, self.folder, self.problem = kind, folder, ""
+        self.kind, self._folder, self.problem = kind, folder, ""
         self._launcher.start(folder.path)
         self._timer.start()
 
@@ -171,7 +178,7 @@ class JobControl:
                     self._launcher.start(self.folder.path)
                 except InputError as error:
                     self._fail(error)
-            else:
+            elif isinstance(self._written, Exception):
                 self._fail(self._written)
         self._launcher.drain()
         if not self._state.is_busy:

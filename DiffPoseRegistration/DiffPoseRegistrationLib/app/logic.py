@@ -27,7 +27,7 @@ from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from . import landmarks, overlay, starts, xray_facts, xray_node
 from .montage import montage
-from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray
+from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray, three
 from .report import save_report
 
 
@@ -69,7 +69,7 @@ class RegistrationLogic(PatientTasks):
         """What :meth:`prepare` would train on: a page [row, column] (uint8) of simulated X-rays from the range."""
         patient, camera = self._patients.of(ct, segmentation, segments), camera_of_xray(xray)
         centre = starts.view_pose(patient, camera, view, sourceToIsocentre)
-        around = PoseRange(centre, patient.centre_ras, tuple(rotationDeg), tuple(translationMm))
+        around = PoseRange(centre, patient.centre_ras, three(rotationDeg), three(translationMm))
         return montage(patient, camera, around)
 
     def landmarkErrors(

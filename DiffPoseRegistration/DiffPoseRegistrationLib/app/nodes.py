@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import slicer
 import slicer.util
@@ -43,7 +45,7 @@ def world_from_node(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     return matrix_to_array(matrix)
 
 
-def require_scalar_volume(node: object, what: str) -> None:
+def require_scalar_volume(node: Any, what: str) -> None:
     """Raises InputError unless ``node`` is a scalar volume with voxels; ``what`` names it ("CT", "X-ray")."""
     if node is None:
         raise InputError(_("No {what} is chosen; choose one.").format(what=what))

@@ -156,7 +156,7 @@ def _in_grey_values_of(xray, image: np.ndarray, integrals: np.ndarray) -> np.nda
     style = before if before in allowed else allowed[0]
     if integrals.std() > 0 and image.std() > 0:
         fits = {name: float(np.corrcoef(styles[name].ravel(), image.ravel())[0, 1]) for name in allowed}
-        best = max(fits, key=fits.get)
+        best = max(fits, key=fits.__getitem__)
         if fits[best] > 0.3 and fits[best] > fits[style] + 0.05:
             style = best
     if style != before:

@@ -20,7 +20,7 @@ from ..jobs import events
 from ..jobs.folder import JobFolder
 from . import environment, job_files, models, overlay, plots, starts, steps, xray_facts, xray_node
 from .ct_node import PatientCache, PatientCT
-from .frames import frames_of
+from .frames import frames_of, require_frames
 from .job_control import JobControl, MakeInputs
 from .job_runner import JobRunner, Step
 from .nodes import add_node
@@ -79,7 +79,7 @@ class PatientTasks(JobRunner):
         camera = camera or SIMULATION_CAMERA
         if pose is None:
             centre = starts.view_pose(patient, camera, view, sourceToIsocentre)
-            about = PoseRange(centre, patient.centre_ras, tuple(rotationDeg), tuple(translationMm))
+            about = PoseRange(centre, patient.centre_ras, three(rotationDeg), three(translationMm))
             pose = about.sample(np.random.default_rng(seed), 1)[0]
         pose = rigid.validated_pose(pose)
         settings = {"camera": camera.to_json(), "camera_to_world_ras_mm": pose.tolist(), "seed": seed}
@@ -108,6 +108,7 @@ class PatientTasks(JobRunner):
         minutes: float = 5.0,
         device: str = "auto",
         seed: int = 0,
+        steps: int | None = None,
         centre: np.ndarray | None = None,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         segments: Sequence[str] | None = None,
@@ -116,7 +117,9 @@ class PatientTasks(JobRunner):
         """Train the model that finds the first pose of X-rays of ``ct`` taken by the machine of ``xray``.
 
         ``rotationDeg`` (primary, secondary, roll) and ``translationMm`` (across, along the beam, up-down) are
-        half ranges about the view, or about the pose ``centre``. Returns the model's path; None with ``wait=False``.
+        half ranges about the view, or about the pose ``centre``. ``steps``, if given, are trained instead of
+        ``minutes``: the same number gives the same model on a slow and on a fast machine. Returns the model's path;
+        None with ``wait=False``.
 
         Raises
         ------
@@ -127,7 +130,7 @@ class PatientTasks(JobRunner):
         if centre is None:
             centre = starts.view_pose(patient, camera, view, sourceToIsocentre)
         # Refuses what makes no sense.
-        around = PoseRange(centre, patient.centre_ras, tuple(rotationDeg), tuple(translationMm))
+        around = PoseRange(centre, patient.centre_ras, three(rotationDeg), three(translationMm))
         if not 0 < minutes <= 1440:
             raise InputError(_("The training time is {m:g} minutes; give 0.1 to 1440.").format(m=minutes))
         settings = {
@@ -138,6 +141,7 @@ class PatientTasks(JobRunner):
             "minutes": float(minutes),
             "device": device,
             "seed": seed,
+            **({} if steps is None else {"steps": steps}),
         }
 
         def make_inputs(folder: Path):
@@ -282,11 +286,7 @@ class PatientTasks(JobRunner):
         InputError
             As :meth:`register`, or if the X-ray is a single image.
         """
-        frames = frames_of(xray)
-        if frames is None:
-            raise InputError(
-                _("{name} is a single image, not a sequence; register it by itself.").format(name=xray.GetName())
-            )
+        frames = require_frames(xray)
         effort = Effort(search, device, seconds=seconds)  # one geometry for all frames
         patient = self._patients.of(ct, segmentation, segments)
 
@@ -323,7 +323,7 @@ class PatientTasks(JobRunner):
             camera_of_xray(xray)
         images = [xray_node.pixels(xray) for xray in xrays]
         if frame is not None:
-            images = [frames_of(xrays[0]).pixels(frame)]
+            images = [require_frames(xrays[0]).pixels(frame)]
 
         similarity: list[float] = []
 
@@ -382,8 +382,15 @@ class PatientTasks(JobRunner):
             drr = patient.drr.render(camera_of_xray(xray), outcome.camera_to_world, DRR_SIDE_PX)
             overlay.update_drr(xray, drr)
         if frame is not None:
-            frames_of(xray).set_pose(frame, outcome.camera_to_world, transform)
+            require_frames(xray).set_pose(frame, outcome.camera_to_world, transform)
         xray_facts.set_outcome(xray, outcome.data, frame)
+
+
+def three(values: Sequence[float]) -> tuple[float, float, float]:
+    """Three half ranges. Raises InputError if there are more or fewer."""
+    if len(values) != 3:
+        raise InputError(_("A range is three numbers, not {values}.").format(values=list(values)))
+    return values[0], values[1], values[2]
 
 
 def camera_of_xray(xray: object) -> Camera:

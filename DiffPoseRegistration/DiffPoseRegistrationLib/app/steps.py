@@ -118,7 +118,9 @@ def registration(
         )
     ((polarity, intensity),) = meanings
     images = [np.array(image) for image in images]
-    views = [{"name": f"view-{n + 1}", "camera": xray_node.require_camera(x).to_json()} for n, x in enumerate(xrays)]
+    views: list[dict[str, Any]] = [
+        {"name": f"view-{n + 1}", "camera": xray_node.require_camera(x).to_json()} for n, x in enumerate(xrays)
+    ]
     if initial is not None:
         views[0]["initial_camera_to_world_ras_mm"] = np.asarray(initial).tolist()
     for view, place in zip(views, camera_to_lab or ()):
@@ -136,7 +138,7 @@ def registration(
         inputs = {
             "ct": ct.write(folder / "ct.nrrd"),
             "xray": files[0] if len(files) == 1 else files,
-            "model": Path(model) if initial is None else None,
+            "model": Path(model) if initial is None and model else None,
         }
         return inputs, settings
 

@@ -23,27 +23,25 @@ OUTCOME_ATTRIBUTE = "DiffPose.Outcome"
 POLARITIES = ("auto", "bright-is-air", "bright-is-bone")
 INTENSITIES = ("auto", "transmission", "logarithmic")
 
-Xray = slicer.vtkMRMLScalarVolumeNode
 
-
-def polarity_of(xray: Xray) -> str:
+def polarity_of(xray: slicer.vtkMRMLScalarVolumeNode) -> str:
     """What the person says about bright pixels: one of POLARITIES."""
     return xray.GetAttribute(POLARITY_ATTRIBUTE) or "auto"
 
 
-def set_polarity(xray: Xray, polarity: str) -> None:
+def set_polarity(xray: slicer.vtkMRMLScalarVolumeNode, polarity: str) -> None:
     """Keep what bright pixels of the X-ray mean. Raises ValueError unless it is one of POLARITIES."""
     if polarity not in POLARITIES:
         raise ValueError(polarity)
     keep(xray, POLARITY_ATTRIBUTE, polarity)
 
 
-def intensity_of(xray: Xray) -> str:
+def intensity_of(xray: slicer.vtkMRMLScalarVolumeNode) -> str:
     """What the person says about the scale of the pixels: one of INTENSITIES."""
     return xray.GetAttribute(INTENSITY_ATTRIBUTE) or "auto"
 
 
-def set_intensity(xray: Xray, intensity: str) -> None:
+def set_intensity(xray: slicer.vtkMRMLScalarVolumeNode, intensity: str) -> None:
     """Keep whether pixels are proportional to radiation or to its logarithm. Raises ValueError unless it is one of
     INTENSITIES."""
     if intensity not in INTENSITIES:
@@ -51,33 +49,33 @@ def set_intensity(xray: Xray, intensity: str) -> None:
     keep(xray, INTENSITY_ATTRIBUTE, intensity)
 
 
-def angles_of(xray: Xray) -> tuple[float, float] | None:
+def angles_of(xray: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float] | None:
     """DICOM's positioner angles (primary, secondary) in degrees; None if they are not known."""
     text = xray.GetAttribute(ANGLES_ATTRIBUTE)
     return tuple(json.loads(text)) if text else None
 
 
-def set_angles(xray: Xray, angles: tuple[float, float] | None) -> None:
+def set_angles(xray: slicer.vtkMRMLScalarVolumeNode, angles: tuple[float, float] | None) -> None:
     """Keep the positioner angles (primary, secondary) in degrees."""
     keep(xray, ANGLES_ATTRIBUTE, json.dumps(angles) if angles is not None else None)
 
 
-def is_ticked(xray: Xray) -> bool:
+def is_ticked(xray: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether the X-ray is one of those to be registered together."""
     return xray.GetAttribute(TOGETHER_ATTRIBUTE) is not None
 
 
-def tick(xray: Xray, ticked: bool) -> None:
+def tick(xray: slicer.vtkMRMLScalarVolumeNode, ticked: bool) -> None:
     """Make the X-ray one of those to be registered together, or not."""
     keep(xray, TOGETHER_ATTRIBUTE, "yes" if ticked else None)
 
 
-def outcome_of(xray: Xray) -> dict[str, Any] | None:
+def outcome_of(xray: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any] | None:
     """What a registration found of the X-ray, or of the frame that is shown (its ``result.json``); None before."""
     return json.loads(xray.GetAttribute(OUTCOME_ATTRIBUTE) or "null")
 
 
-def set_outcome(xray: Xray, outcome: dict[str, Any], frame: int | None = None) -> None:
+def set_outcome(xray: slicer.vtkMRMLScalarVolumeNode, outcome: dict[str, Any], frame: int | None = None) -> None:
     """Keep what a registration found of the X-ray, or of its frame of that number (default: the one shown)."""
     text, frames = json.dumps(outcome), frames_of(xray)
     if frames is None or frame is None or frame == frames.current:
@@ -86,7 +84,7 @@ def set_outcome(xray: Xray, outcome: dict[str, Any], frame: int | None = None) -
         frames.data_node(frames.current if frame is None else frame).SetAttribute(OUTCOME_ATTRIBUTE, text)
 
 
-def change_outcomes(xray: Xray, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def change_outcomes(xray: slicer.vtkMRMLScalarVolumeNode, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Change what was found of the X-ray and of each of its frames, where there is something."""
     for one in with_frames(xray):
         outcome = outcome_of(one)

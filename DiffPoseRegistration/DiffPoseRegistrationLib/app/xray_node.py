@@ -9,6 +9,7 @@ and one pose node; what a registration found is each frame's own.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import slicer
@@ -29,7 +30,7 @@ REFERENCE_ROLE = "DiffPose.ReferencePose"
 LANDMARKS_ROLE = "DiffPose.Landmarks"
 
 
-def require_xray(node: object) -> None:
+def require_xray(node: Any) -> None:
     """Raises InputError unless ``node`` is a scalar volume of one slice."""
     require_scalar_volume(node, "X-ray")
     columns, rows, slices = node.GetImageData().GetDimensions()

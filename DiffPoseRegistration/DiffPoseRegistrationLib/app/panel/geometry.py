@@ -158,7 +158,10 @@ class GeometrySection(Section):
         before = xray_facts.angles_of(self.parameters.xray)
         angles = None
         if all(known) or (any(known) and before is None):  # the first that is typed makes the other 0
-            angles = tuple(self._box(name).value if is_known else 0.0 for name, is_known in zip(_ANGLE_BOXES, known))
+            primary, secondary = (
+                self._box(name).value if is_known else 0.0 for name, is_known in zip(_ANGLE_BOXES, known)
+            )
+            angles = primary, secondary
         xray_facts.set_angles(self.parameters.xray, angles)
         self.panel.update()
 

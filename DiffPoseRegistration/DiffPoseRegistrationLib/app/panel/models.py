@@ -50,8 +50,9 @@ class ModelsSection(Section):
             table.clearSelection()
         else:
             table.selectRow(self._rows.index(chosen))
-        none = "" if chosen is not None else _("No model is chosen.")
-        gone = none or ("" if chosen.is_file() else _("The model {path} is not there.").format(path=chosen))
+        none = gone = _("No model is chosen.")
+        if chosen is not None:
+            none, gone = "", "" if chosen.is_file() else _("The model {path} is not there.").format(path=chosen)
         set_enabled(self.ui.exportModelButton, gone, self._tips["exportModelButton"])
         set_enabled(self.ui.deleteModelButton, none or self.panel.why_busy(), self._tips["deleteModelButton"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import qt
 import slicer
@@ -16,7 +17,6 @@ from ...jobs.launcher import State
 from .. import xray_node
 from ..landmarks import attach_to_xray
 from ..logic import RegistrationLogic
-from ..parameters import DiffPoseRegistrationParameterNode
 from ..readiness import chosen_segments
 from .environment import EnvironmentSection
 from .geometry import GeometrySection
@@ -51,7 +51,7 @@ class Panel:
     def __init__(self, ui, logic: RegistrationLogic, get_parameters: Callable) -> None:
         self.ui = ui
         self.logic = logic
-        self.parameters: DiffPoseRegistrationParameterNode | None = None
+        self.parameters: Any = None  # DiffPoseRegistrationParameterNode, with what Slicer adds to it; None: no scene
         self.progress: events.Progress | None = None
         self._get_parameters = get_parameters
         self._gui_tag: int | None = None

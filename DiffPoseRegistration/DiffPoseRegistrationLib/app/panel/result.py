@@ -95,11 +95,12 @@ class ResultSection(Section):
         return data["verdict"], headline + ".", sentence + next_step(data["verdict"])
 
     def _pose(self, xray, ct) -> str:
-        if ct is None:
+        pose = xray_node.pose_of(xray)
+        if ct is None or pose is None:
             return ""
         bounds = np.zeros(6)
         ct.GetRASBounds(bounds)
-        words = pose_in_words(xray_node.pose_of(xray), bounds.reshape(3, 2).mean(axis=1))
+        words = pose_in_words(pose, bounds.reshape(3, 2).mean(axis=1))
         return f"{words[:1].upper()}{words[1:]}."
 
     def _why_no_3d(self) -> str:

@@ -21,10 +21,12 @@ class StructuresSection(Section):
         self.ui.segmentsList.connect("itemChanged(QListWidgetItem*)", self.guarded(self._on_tick))
 
     def update(self) -> None:
-        segmentation = self.parameters.segmentation
-        inner = segmentation.GetSegmentation() if segmentation is not None else None
-        count = inner.GetNumberOfSegments() if inner is not None else 0
-        self._ids = [inner.GetNthSegmentID(n) for n in range(count)]
+        segmentation, names = self.parameters.segmentation, {}
+        if segmentation is not None:
+            inner = segmentation.GetSegmentation()
+            ids = [inner.GetNthSegmentID(n) for n in range(inner.GetNumberOfSegments())]
+            names = {one: inner.GetSegment(one).GetName() for one in ids}
+        self._ids, count = list(names), len(names)
         chosen = chosen_segments(self.parameters)
         widget = self.ui.segmentsList
         widget.visible = count > 0
@@ -35,7 +37,7 @@ class StructuresSection(Section):
                 for _n in range(count):
                     widget.addItem("")
             for n, one in enumerate(self._ids):
-                item, name = widget.item(n), inner.GetSegment(one).GetName()
+                item, name = widget.item(n), names[one]
                 if item.text() != name:
                     item.setText(name)
                 ticked = qt.Qt.Checked if chosen is None or one in chosen else qt.Qt.Unchecked
