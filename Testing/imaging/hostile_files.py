@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import os
-import resource
 import struct
 import sys
 import time
@@ -249,6 +248,8 @@ def _nifti_lie(content: bytes, rng: np.random.Generator) -> bytes:
 
 def main(folder: Path) -> None:
     """Read every file in ``folder`` and say what came of it."""
+    import resource  # not on Windows
+
     from DiffPoseRegistrationLib.errors import InputError
     from DiffPoseRegistrationLib.geometry.camera import Camera
     from DiffPoseRegistrationLib.imaging.ct_reader import read_ct

@@ -81,7 +81,10 @@ def test_largest_of_several_series_is_taken_and_named(tmp_path, hounsfield):
     axial, up = np.eye(3)[:2], np.array([0, 0, 2.0])
     write_ct_series(tmp_path / "d", hounsfield, np.arange(7)[:, None] * up, axial, (1, 1), 3, "bone")
     write_ct_series(tmp_path / "d", hounsfield[:3], np.arange(3)[:, None] * up, axial, (1, 1), 4, "scout")
-    write_ct_series(tmp_path / "d", hounsfield, np.arange(7)[:, None] * up, axial, (1, 1), 5, "MR", modality="MR")
+    for number, modality in ((5, "MR"), (6, "PT")):  # a PET/CT's folder holds both
+        every = np.concatenate([hounsfield, hounsfield])
+        places = np.arange(14)[:, None] * up
+        write_ct_series(tmp_path / "d", every, places, axial, (1, 1), number, modality, modality=modality)
     volume = read_ct(tmp_path / "d")
     assert volume.size_ijk == (9, 8, 7)
     assert "series 3, bone" in volume.name
