@@ -122,15 +122,19 @@ def _remedies(best: Explanation, both: BothPolarities, pose: np.ndarray, rendere
     lines: list[str] = []
     if best.similarity < _LEAST_SIMILARITY or change == PictureChange():
         return lines
-    if (change.mirrored, change.turned_deg) == (True, 0):
-        other = "detector" if both.as_read.camera.viewed_from == "source" else "source"
+    camera = both.as_read.camera
+    column = camera.principal_point_px[0]
+    # Read from the other side, the principal point stays where it is in the picture; mirrored, it does not.
+    is_central = abs(column - (camera.columns - 1) / 2) < 1
+    if (change.mirrored, change.turned_deg) == (True, 0) and is_central:
+        other = "detector" if camera.viewed_from == "source" else "source"
         lines.append(f"To read it so: --viewed-from {other}, or flip the picture.")
     elif change.mirrored or change.turned_deg:
         lines.append("To read it so: undo that in the picture (3D Slicer: Rotate picture, Flip picture), then save it.")
     if change.inverted:
         lines.append(f"To read it so: --polarity {both.polarity}.")
     if change.spacing != "stated":
-        magnification = magnification_of(both.as_read.camera, pose, renderer.isocentre)
+        magnification = magnification_of(camera, pose, renderer.isocentre)
         camera = picture_before(change, both.as_read, magnification).camera
         lines.append("To read it so: --camera with pixel_spacing_mm [{:.6g}, {:.6g}].".format(*camera.pixel_spacing_mm))
     return [*lines, "Nothing was changed."]
