@@ -29,7 +29,9 @@ class _Recorder:
             vars(module).update(functions)
             monkeypatch.setitem(sys.modules, f"{library}.{name}", module)
 
-    def prepare(self, ct, camera, pose_range, settings, *, labels=None, device, progress=None, warn=None):
+    def prepare(
+        self, ct, camera, pose_range, settings, *, labels=None, pretrained=None, device, progress=None, warn=None
+    ):
         self.prepared.append((ct, camera, pose_range, settings.minutes, settings.seed, device))
         self.settings, self.labels = settings, labels
         progress(0.5, "pose error 3 mm", 10.0)

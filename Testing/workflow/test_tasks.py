@@ -88,7 +88,7 @@ def test_simulate_then_register(launcher, ct_file, tmp_path):
         ("simulate", {"camera": {"rows": 5}, "camera_to_world_ras_mm": np.eye(4).tolist()}, "columns"),
         ("prepare", {"camera": CAMERA.to_json()}, "centre_camera_to_world_ras_mm"),
         ("register", {}, "xray"),
-        ("pretrain", {}, "pretrain"),
+        ("pretrain", {}, "camera"),
     ],
 )
 def test_incomplete_jobs_fail_in_words(launcher, ct_file, tmp_path, kind, settings, word):

@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import Cancelled, InputError
 from ..jobs.command import add_jobs_command
 from ..jobs.output import REPLACEMENT, private_pattern
-from . import dataset, evaluate, info, prepare, register, simulate
+from . import dataset, evaluate, info, prepare, pretrain, register, simulate
 
 OK, FAULT, INPUT_ERROR, INTERRUPTED = 0, 1, 2, 130
 
@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"diffpose {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (simulate, prepare, register, evaluate, dataset, info):
+    for command in (simulate, prepare, register, pretrain, evaluate, dataset, info):
         command.add_command(subparsers)
     add_jobs_command(subparsers)
     return parser

@@ -28,6 +28,8 @@ _EPILOG = """examples:
     diffpose prepare --ct ct.nrrd --xray xray.dcm --out model.safetensors
   until the error is below 10 mm, but no longer than half an hour, around the angles that the X-ray's file states:
     diffpose prepare --ct ct.nrrd --xray xray.dcm --angles-of-xray --until 10 --minutes 30 --out m.safetensors
+  from a network that 'diffpose pretrain' made, half a minute:
+    diffpose prepare --ct ct.nrrd --xray xray.dcm --from pretrained.safetensors --minutes 0.5 --out m.safetensors
   lateral views, ten minutes, a narrower range:
     diffpose prepare --ct ct.nrrd --camera camera.json --view LL --rotation 20 20 10 --minutes 10 --out m.safetensors
 
@@ -60,6 +62,9 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         help="gaussian: the ranges are standard deviations on the tangent space of the poses",
     )
     add_training(parser)
+    parser.add_argument(
+        "--from", dest="pretrained", metavar="NETWORK", help="begin with a network that 'diffpose pretrain' made"
+    )
     parser.add_argument("--preview", metavar="PNG", help="also write a page of simulated X-rays from the range")
     parser.add_argument(
         "--segmentation", metavar="LABELS", help="structures of the CT, for losses that compare their projections"
@@ -91,10 +96,10 @@ def add_pose_ranges(parser: argparse.ArgumentParser, *, by_preset: bool = False)
     )
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
+def add_training(parser: argparse.ArgumentParser, default_minutes: float = DEFAULT_MINUTES) -> None:
     """For how long to train, and how."""
     group = parser.add_argument_group("for how long to train, and how")
-    group.add_argument("--minutes", type=float, metavar="M", help=f"at most so long (default {DEFAULT_MINUTES:g})")
+    group.add_argument("--minutes", type=float, metavar="M", help=f"at most so long (default {default_minutes:g})")
     group.add_argument(
         "--until", type=float, metavar="MM", help="until the median error on unseen simulated X-rays is surely below"
     )
@@ -113,7 +118,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def training_options(args: argparse.Namespace) -> dict[str, Any]:
+def training_options(args: argparse.Namespace, default_minutes: float = DEFAULT_MINUTES) -> dict[str, Any]:
     """The options of :func:`add_training`, checked, as keyword arguments of ``presets.chosen_settings``."""
     if args.minutes is not None and not 0 < args.minutes <= 1440:
         raise InputError(f"--minutes is {args.minutes:g}; give the training time in minutes, such as 5.")
@@ -125,7 +130,7 @@ def training_options(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--seed is {args.seed}; give a whole number from 0 upwards.")
     options: dict[str, Any] = {"seed": args.seed, "preset": args.preset}
     if args.minutes is not None or args.preset == "default":
-        options["minutes"] = DEFAULT_MINUTES if args.minutes is None else args.minutes
+        options["minutes"] = default_minutes if args.minutes is None else args.minutes
     if args.until is not None:
         options["until_mm"] = args.until
     if args.steps is not None:
@@ -144,7 +149,18 @@ def run(args: argparse.Namespace) -> None:
 
     out = model_target(args.out)
     options = training_options(args)
-    settings = chosen_settings(options["preset"], **{k: v for k, v in options.items() if k != "preset"})
+    if args.pretrained and args.preset != "default":
+        raise InputError("--from goes on as its network was trained; leave --preset out.")
+    rest = {k: v for k, v in options.items() if k != "preset"}
+    pretrained = None
+    if args.pretrained:
+        from ..encoder.pretrained import load_pretrained
+        from ..workflow.prepare import finetuning
+
+        pretrained = load_pretrained(args.pretrained)
+        settings = finetuning(pretrained, **rest)
+    else:
+        settings = chosen_settings(options["preset"], **rest)
     mapping = args.mapping or "ct"
     ct = arguments.load_ct(args.ct, mapping)
     camera = machine(args)
@@ -173,6 +189,8 @@ def run(args: argparse.Namespace) -> None:
         inputs = {"ct": args.ct}
         if args.segmentation:
             inputs["segmentation"] = args.segmentation
+        if args.pretrained:
+            inputs["pretrained"] = args.pretrained
         job = run_as_job(args.job, "prepare", inputs, {**described, **options}, "Preparing")
         copy_result(job.result / "model.safetensors", out)
         print(f"Wrote {out} for {ct.name}.")
@@ -191,6 +209,7 @@ def run(args: argparse.Namespace) -> None:
             pose_range,
             settings,
             labels=labels,
+            pretrained=pretrained,
             device=args.device,
             progress=progress,
             warn=lambda sentence: print(f"Note: {sentence}"),

@@ -56,4 +56,5 @@ def covered(seen_by: Camera, camera: Camera, turns: np.ndarray) -> np.ndarray:
     pixels = seen_pixels(seen_by, camera, turns)
     size = np.array([seen_by.columns, seen_by.rows], dtype=np.float32)
     with np.errstate(invalid="ignore"):
-        return ((pixels >= -0.5) & (pixels <= size - 0.5)).all(-1)
+        inside: np.ndarray = (pixels >= -0.5) & (pixels <= size - 0.5)
+    return np.asarray(inside.all(-1))

@@ -62,7 +62,8 @@ class BatchStream(Generic[T]):
         self._thread.join()
 
     def _run(self, number: int) -> None:
-        numba.set_num_threads(min(self._threads, numba.config.NUMBA_NUM_THREADS))  # of this thread alone
+        most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined] # made at run time
+        numba.set_num_threads(min(self._threads, most))  # of this thread alone
         torch.set_num_threads(1)
         while not self._closed.is_set():
             started = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,8 @@ from .loss import TrainingLoss
 from .parameterisation import Seen
 from .settings import TrainingSettings
 from .simulator import TrainingSimulator
+
+KEPT = 24  # simulators at once: with all its contrasts and levels one takes some 30 MB
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class TrainingBody:
     landmarks: np.ndarray
     frame: PoseFrame | None = None
     structures: tuple[CTVolume, ...] = ()
+
+    @property
+    def pose_frame(self) -> PoseFrame:
+        """The frame, decided."""
+        return self.frame or PoseFrame.of_range(self.pose_range)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class Lesson:
 
 
 class Lessons:
-    """Makes the batches of a training.
+    """Makes the batches of a training, and says what is lost on them. Of many CTs only the simulators last used are
+    kept.
 
     Parameters
     ----------
@@ -87,25 +97,42 @@ class Lessons:
         processes: int = 1,
     ) -> None:
         self._settings, self._rank, self._processes = settings, rank, processes
-        self.simulators = [_simulator(body, camera, settings) for body in bodies]
-        for simulator in self.simulators:
-            simulator.require_content(np.random.default_rng(settings.seed))
-        self.losses = [
-            TrainingLoss(settings, simulator, body.landmarks, body.structures)
-            for simulator, body in zip(self.simulators, bodies)
-        ]
+        self._bodies, self._camera = bodies, camera
+        self._kept: OrderedDict[int, tuple[TrainingSimulator, TrainingLoss]] = OrderedDict()
+        self._lock = threading.Lock()  # batches are made by one thread, and learned from by another
+        for body in range(len(bodies)):
+            self.simulator(body).require_content(np.random.default_rng(settings.seed))
+
+    def simulator(self, body: int) -> TrainingSimulator:
+        """Of a CT by its number."""
+        return self._of(body)[0]
+
+    def loss(self, body: int) -> TrainingLoss:
+        """Of X-rays of a CT by its number."""
+        return self._of(body)[1]
 
     def lesson(self, number: int) -> Lesson:
         """The batch of a step, whatever came before it."""
         turn = number * self._processes + self._rank
         random = np.random.default_rng([self._settings.seed, 2, turn])
-        body = turn % len(self.simulators)
-        batch = self.simulators[body].batch(random, self._settings.batch_size, turn // len(self.simulators))
+        body = turn % len(self._bodies)
+        batch = self.simulator(body).batch(random, self._settings.batch_size, turn // len(self._bodies))
         torch_random = torch.Generator().manual_seed(int(random.integers(2**62)))
         image, mask = disturbed(torch.from_numpy(batch.images)[:, None], torch_random, self._settings.augmentation)
         image = normalised(image, mask * torch.from_numpy(batch.covered)[:, None])
         true = Seen(*(torch.from_numpy(part.astype(np.float32)) for part in (batch.rotations, batch.positions)))
         return Lesson(image, true, batch.images, batch.contrast, body)
+
+    def _of(self, number: int) -> tuple[TrainingSimulator, TrainingLoss]:
+        with self._lock:
+            if number not in self._kept:
+                body = self._bodies[number]
+                simulator = _simulator(body, self._camera, self._settings)
+                self._kept[number] = simulator, TrainingLoss(self._settings, simulator, body.landmarks, body.structures)
+                if len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(number)
+            return self._kept[number]
 
 
 def _simulator(body: TrainingBody, camera: Camera, settings: TrainingSettings) -> TrainingSimulator:

@@ -33,7 +33,7 @@ from .simulator import network_camera
 
 FORMAT, PRETRAINED_FORMAT = "diffpose-model", "diffpose-pretrained"
 FORMAT_VERSION = 2
-_DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, InputError)
+DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, InputError)
 _LEAST_SEEN = 0.2  # of the network's image
 
 
@@ -146,8 +146,8 @@ def load_model(path: str | Path) -> PreparedModel:
             VolumeMapping.from_json(description["ct"]["mapping"]),
             description["training"],
         )
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+    except DAMAGED as error:
+        raise damaged(path, error) from error
 
 
 def described_network(
@@ -178,7 +178,11 @@ def write_tensors(path: str | Path, form: str, description: dict[str, Any], tens
     described = {"format_version": FORMAT_VERSION, "diffpose": __version__, **description}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content = save(tensors, {"format": form, "description": json.dumps(described)})
-    write_whole(path, lambda target: target.write_bytes(content))
+
+    def write(target: Path) -> None:
+        target.write_bytes(content)
+
+    write_whole(path, write)
 
 
 def read_tensors(path: str | Path, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -198,8 +202,8 @@ def read_tensors(path: str | Path, form: str) -> tuple[dict[str, Any], dict[str,
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         description = json.loads(metadata.get("description", "{}"))
         version = int(description.get("format_version", 0))
-    except _DAMAGED as error:
-        raise _damaged(path, error) from error
+    except DAMAGED as error:
+        raise damaged(path, error) from error
     found = metadata.get("format")
     if found != form and {found, form} == {FORMAT, PRETRAINED_FORMAT}:
         raise InputError(
@@ -219,5 +223,6 @@ def read_tensors(path: str | Path, form: str) -> tuple[dict[str, Any], dict[str,
     return description, tensors
 
 
-def _damaged(path: str | Path, error: BaseException) -> InputError:
+def damaged(path: str | Path, error: BaseException) -> InputError:
+    """What to say of a file that cannot be what it claims to be."""
     return InputError(f"{path} is damaged ({type(error).__name__}); prepare the model again.")

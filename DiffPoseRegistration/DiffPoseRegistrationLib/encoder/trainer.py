@@ -41,10 +41,9 @@ class Trainer:
         weights: PoseEncoder | None = None,
     ) -> None:
         self._settings, self._device = settings, device
-        self._processes = Processes()
+        self._processes = Processes(device)
         self._lessons = Lessons(bodies, camera, settings, self._processes.rank, self._processes.count)
-        simulators = self._lessons.simulators
-        self.frame = simulators[0].frame
+        self.frame = bodies[0].pose_frame
         self._parameterisation = settings.parameterisation(self.frame)
         shape = settings.network_shape(self.frame)
         if weights is not None and weights.shape != shape:
@@ -53,13 +52,20 @@ class Trainer:
         self._unseen: list[UnseenXRays] = []
         if self._processes.rank == 0:
             share = -(-settings.validation_images // len(bodies))
-            self._unseen = [UnseenXRays(s, b.landmarks, settings, share) for s, b in zip(simulators, bodies)]
+            self._unseen = [
+                UnseenXRays(self._lessons.simulator(number), body.landmarks, settings, share)
+                for number, body in enumerate(bodies)
+            ]
         self._belongs_to = {
             "settings": settings.to_json(),
             "camera": camera.to_json(),
             "bodies": [
-                {"ct": body.ct.fingerprint, "pose_range": body.pose_range.to_json(), "frame": simulator.frame.to_json()}
-                for body, simulator in zip(bodies, simulators)
+                {
+                    "ct": body.ct.fingerprint,
+                    "pose_range": body.pose_range.to_json(),
+                    "frame": body.pose_frame.to_json(),
+                }
+                for body in bodies
             ],
             "weights": _digest(weights),
             "processes": self._processes.count,
@@ -80,16 +86,17 @@ class Trainer:
 
     def done(self) -> float:
         """Share of the budget that is used up, 0 to 1; the same for all processes."""
-        return self._processes.agreed(self._done_here(), self._device)
+        return self._processes.agreed(self.done_here())
 
     def remaining_seconds(self) -> float:
         """How long the rest will take at most."""
-        done = self._done_here()
+        done = self.done_here()
         if self._settings.steps:
             return self.seconds() * (1 - done) / max(done, 1e-9)
         return self._settings.minutes * 60 * (1 - done)
 
-    def _done_here(self) -> float:
+    def done_here(self) -> float:
+        """The same as this process sees it."""
         if self._reached:
             return 1.0
         if self._settings.steps:
@@ -107,7 +114,7 @@ class Trainer:
         if saved is not None and self.state.read(saved.folder, self._belongs_to):
             self._reached = self._goal_is_reached()
             self._resume_clock()
-        if self.state.step != self._processes.agreed(self.state.step, self._device):
+        if self.state.step != self._processes.agreed(self.state.step):
             raise InputError("The processes do not see the same checkpoint; give them all one folder that they share.")
 
     def save(self, checkpoints: Checkpoints) -> None:
@@ -115,6 +122,20 @@ class Trainer:
         if self._processes.rank == 0:
             self.state.seconds = self.seconds()
             checkpoints.save(self.state.step, lambda folder: self.state.write(folder, self._belongs_to))
+
+    @property
+    def reports(self) -> bool:
+        """Whether this process is the one that measures, reports and saves."""
+        return self._processes.rank == 0
+
+    def stops(self, cancelled: Callable[[], bool]) -> Callable[[], bool]:
+        """What is asked within a step. Among several processes nobody leaves the others waiting there: they agree
+        between two steps, see :meth:`all_stop`."""
+        return cancelled if self._processes.count == 1 else _never
+
+    def all_stop(self, cancelled: Callable[[], bool]) -> bool:
+        """Whether any of several processes was told to stop."""
+        return self._processes.count > 1 and self._processes.any(cancelled())
 
     def take_warnings(self) -> list[str]:
         """What the person should read, each sentence once."""
@@ -142,6 +163,7 @@ class Trainer:
         assert self._stream is not None, "steps are taken within learning()"
         state, settings = self.state, self._settings
         lesson = self._stream.get(state.step, cancelled)
+        started = time.perf_counter()
         loss = None if lesson is None else self._gradient_in_parts(lesson, done, cancelled)
         if loss is None:
             return False
@@ -151,6 +173,7 @@ class Trainer:
         optimisation.average(state.averaged, state.network, state.step, settings.averaging)
         state.step += 1
         state.images += settings.batch_size * self._processes.count
+        state.learning_seconds += time.perf_counter() - started
         self.loss = loss
         return True
 
@@ -178,7 +201,7 @@ class Trainer:
             )
 
     def _gradient(self, lesson: Lesson, done: float, cancelled: Callable[[], bool]) -> float | None:
-        network, loss_of = self.state.network, self._lessons.losses[lesson.body]
+        network, loss_of = self.state.network, self._lessons.loss(lesson.body)
         late = loss_of.compares_images and done >= 1 - self._settings.image_share
         network.zero_grad(set_to_none=True)
         count, total = len(lesson.images), 0.0
@@ -251,6 +274,7 @@ class Trainer:
         return {
             "seconds": self.seconds(),
             "rendering_seconds": self.state.rendering_seconds,
+            "learning_seconds": self.state.learning_seconds,
             "images": self.state.images,
             "steps": self.state.step,
             "goal_reached": self._reached,
@@ -271,6 +295,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return "alloc" in str(error) and "memory" in str(error)  # torch on the CPU has no class of its own for it
+
+
+def _never() -> bool:
+    return False
 
 
 def _digest(network: PoseEncoder | None) -> str | None:

@@ -97,6 +97,8 @@ def train(
     """
     cancelled = cancelled or _never
     trainer = Trainer(bodies, camera, settings or TrainingSettings(), device, weights)
+    if not trainer.reports:
+        on_progress = None
     if checkpoints is not None:
         trainer.resume(checkpoints)
     saver = _Saver(trainer, checkpoints, checkpoint_seconds)
@@ -105,7 +107,7 @@ def train(
     try:
         with trainer.learning(threads):
             while (done := trainer.done()) < 1:
-                if not trainer.step(done, cancelled):
+                if trainer.all_stop(cancelled) or not trainer.step(done, trainer.stops(cancelled)):
                     saver.save()
                     raise Cancelled
                 saver.save_when_due()
@@ -125,7 +127,7 @@ def train(
 def _progress(trainer: Trainer) -> TrainingProgress:
     curve = trainer.state.curve
     return TrainingProgress(
-        trainer.done(),
+        trainer.done_here(),  # of several processes only the first one reports, so nothing may be agreed here
         trainer.remaining_seconds(),
         trainer.state.images,
         trainer.loss,

@@ -104,7 +104,8 @@ class TrainingState:
         network = PoseEncoder(shape)
         if weights is not None:
             network.load_state_dict(weights.state_dict())
-        network = network.to(device).to(memory_format=torch.channels_last)
+        network.to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's annotations lack it
         return cls(
             network,
             copy.deepcopy(network),

@@ -71,8 +71,10 @@ class UnseenXRays:
         finer = simulator.at_side(_FINER * settings.image_side)
         random = np.random.default_rng([settings.seed, 1])
         torch_random = torch.Generator().manual_seed(settings.seed + 1)
-        images, masks, poses = [], [], []
-        while (left := count - sum(map(len, poses))) > 0:
+        images: list[torch.Tensor] = []
+        masks: list[tuple[torch.Tensor, torch.Tensor]] = []
+        poses: list[np.ndarray] = []
+        while (left := count - sum(len(part) for part in poses)) > 0:
             batch = finer.batch(random, min(left, _AT_ONCE), contrast=len(poses))
             images.append(torch.from_numpy(batch.images))
             masks.append(disturbed(images[-1][:, None], torch_random, settings.augmentation))

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..encoder.lessons import TrainingBody
 from ..encoder.model_file import PreparedModel
+from ..encoder.pretrained import PretrainedEncoder
 from ..encoder.settings import TrainingSettings
 from ..encoder.training import TrainingProgress, train
 from ..encoder.training_state import Checkpoints
 from ..errors import InputError
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
+from ..imaging.alignment import align
 from ..imaging.values import CTVolume
 from ..rendering.structures import only_structures
 from .device import resolved_device
 from .scoring import bone_points
+
+Progress = Callable[[float, str, float | None], None]
 
 
 def prepare(
@@ -27,8 +33,9 @@ def prepare(
     settings: TrainingSettings | None = None,
     *,
     labels: np.ndarray | None = None,
+    pretrained: PretrainedEncoder | None = None,
     device: str = "auto",
-    progress: Callable[[float, str, float | None], None] | None = None,
+    progress: Progress | None = None,
     watch: Callable[[TrainingProgress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -40,7 +47,9 @@ def prepare(
     Parameters
     ----------
     settings
-        How to train and for how long.
+        How to train and for how long; with ``pretrained`` what :func:`finetuning` gives.
+    pretrained
+        A network that knows other patients, to begin with; this CT is aligned with their mean.
     labels
         Array [k, j, i] of whole numbers on the CT's voxels: structures for the Dice loss, 0 being none.
     progress
@@ -57,8 +66,8 @@ def prepare(
     Raises
     ------
     InputError
-        If the CT does not project into the image from the range, the device is missing, or the settings ask for
-        structures and there are none.
+        If the CT does not project into the image from the range, the device is missing, the settings ask for
+        structures and there are none, or what was pretrained does not fit the settings or the range.
     Cancelled
         If ``cancelled`` said so.
     """
@@ -66,12 +75,25 @@ def prepare(
     structures = _structures(ct, labels) if labels is not None else ()
     if settings.dice_weight > 0 and not structures:
         raise InputError("The Dice loss compares structures; give a segmentation of the CT, or set dice_weight to 0.")
+    frame = None
+    if pretrained is not None:
+        if progress is not None:
+            progress(0.0, "aligning the CT with those learned from", None)
+        found = align(pretrained.template, ct)
+        if not found.is_convincing and warn is not None:
+            warn(
+                f"{ct.name} looks little like those that the network was pretrained on (correlation "
+                f"{found.correlation:.2f} once aligned); it may have to learn anew."
+            )
+        pretrained.require_range(pose_range, found.motion)
+        frame = pretrained.frame.moved(found.motion)
     trained = train(
-        [TrainingBody(ct, pose_range, bone_points(ct), structures=structures)],
+        [TrainingBody(ct, pose_range, bone_points(ct), frame=frame, structures=structures)],
         camera,
         settings,
         resolved_device(device),
-        _reporter(progress, watch, warn),
+        training_reporter(progress, watch, warn),
+        weights=None if pretrained is None else pretrained.network,
         cancelled=cancelled,
         checkpoints=checkpoints,
         checkpoint_seconds=checkpoint_seconds,
@@ -94,8 +116,18 @@ def _structures(ct: CTVolume, labels: np.ndarray) -> tuple[CTVolume, ...]:
     return tuple(only_structures(ct, labels, [label]) for label in chosen)
 
 
-def _reporter(
-    progress: Callable[[float, str, float | None], None] | None,
+def finetuning(
+    pretrained: PretrainedEncoder, training: Mapping[str, Any] | None = None, **budget: Any
+) -> TrainingSettings:
+    """The settings to go on from ``pretrained`` with: its own, with those in ``training`` by name and then those in
+    ``budget`` that are not None instead; without ``until_mm`` and ``steps`` of its own. Raises InputError."""
+    base = replace(pretrained.settings, until_mm=None, steps=None, seed=TrainingSettings.seed)
+    given = {**(training or {}), **{key: value for key, value in budget.items() if value is not None}}
+    return TrainingSettings.from_json(given, base)
+
+
+def training_reporter(
+    progress: Progress | None,
     watch: Callable[[TrainingProgress], None] | None,
     warn: Callable[[str], None] | None,
 ) -> Callable[[TrainingProgress], None]:
@@ -104,8 +136,9 @@ def _reporter(
     def report(state: TrainingProgress) -> None:
         if watch is not None:
             watch(state)
-        for sentence in state.warnings if warn is not None else ():
-            warn(sentence)
+        if warn is not None:
+            for sentence in state.warnings:
+                warn(sentence)
         if progress is not None:
             progress(state.done, progress_in_words(state), state.remaining_seconds)
 

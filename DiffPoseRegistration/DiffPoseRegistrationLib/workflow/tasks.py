@@ -12,8 +12,13 @@ prepare
     Input ``ct``. Settings ``camera``, ``centre_camera_to_world_ras_mm``, ``rotation_deg`` [3] (primary, secondary,
     roll), ``translation_mm`` [3] (across, along the beam, up-down); [``distribution`` as of ``PoseRange``;
     ``preset``, ``training``, ``minutes``, ``until_mm``, ``steps``, ``seed`` as of ``presets.chosen_settings``;
-    ``mapping`` as for ``read_ct``; ``device``, ``checkpoint_seconds``], input [``segmentation``].
+    ``mapping`` as for ``read_ct``; ``device``, ``checkpoint_seconds``], inputs [``segmentation``, ``pretrained``: a
+    network to begin with, whose settings then take the preset's place].
     Result: ``model.safetensors``. Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
+pretrain
+    Input ``volumes`` (list; the first is the reference). Settings ``camera``, ``view`` and ``source_to_isocentre_mm``
+    or ``centre_camera_to_world_ras_mm``, and those of ``prepare`` besides. Result: ``pretrained.safetensors``. Preview
+    as there. Resumable.
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
     ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``;
@@ -27,8 +32,8 @@ register
     Results: a folder for each name with the files above, and ``result.json`` for all. What travels is the first's.
 evaluate
     Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
-    ``seed``, ``method``, ``together``, ``within`` [mm, deg], ``device``, and those for reading X-rays as above].
-    Results: ``trials.csv``, ``summary.json``.
+    ``seed``, ``method``, ``together``, ``within`` [mm, deg], ``disturb``, ``impostors``, ``device``, and those for
+    reading X-rays as above]. Results: ``trials.csv``, ``summary.json``, ``predicted-error.svg``.
     Resumable.
 
 A warm worker keeps the CT with its renderer and the model for the next job, see :class:`~.kept.KeptFiles`.
@@ -129,19 +134,16 @@ def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
 def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
     from ..encoder.model_file import save_model
     from ..encoder.presets import chosen_settings
+    from ..encoder.pretrained import load_pretrained
     from ..imaging.segmentation import read_labels
-    from .prepare import prepare
+    from .prepare import finetuning, prepare
 
     camera, centre = settings.camera("camera"), settings.pose("centre_camera_to_world_ras_mm")
-    rotation, translation = (settings.numbers(name, 3, 0, most) for name, most in _HALF_RANGES.items())
-    distribution, mapping = settings.text("distribution", "uniform"), settings.text("mapping", "ct")
-    training = chosen_settings(
-        settings.text("preset", "default"), **settings.given("training", "minutes", "until_mm", "steps", "seed")
-    )
-    options = {
-        "checkpoint_seconds": settings.number("checkpoint_seconds", 0, 3600, None),
-        **settings.given("device"),
-    }
+    around, mapping = _range_about(settings), settings.text("mapping", "ct")
+    pretrained = load_pretrained(inputs["pretrained"]) if inputs.get("pretrained") else None
+    name, given = settings.text("preset", "default"), settings.given(*_BUDGET)
+    training = chosen_settings(name, **given) if pretrained is None else finetuning(pretrained, **given)
+    options = {"pretrained": pretrained, **_training_options(settings)}
     _tell_unknown(settings, context)
     context.progress(0, 1, {"text": "reading the CT"})
     ct = _ct(inputs, context, mapping)
@@ -150,20 +152,65 @@ def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dic
     model = prepare(
         ct,
         camera,
-        PoseRange(centre, ct.centre_ras, rotation, translation, distribution),
+        PoseRange(centre, ct.centre_ras, *around),
         training,
-        progress=_progress_of(context),
-        watch=_curve_of(context),
-        warn=context.warning,
-        cancelled=context.cancelled,
-        checkpoints=context.checkpoints,
+        **_watched(context),
         **options,
     )
     save_model(model, context.result_folder / "model.safetensors")
     return {"ct": ct.name, "ct_fingerprint": ct.fingerprint, "training": model.training}
 
 
+def _pretrain(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from ..encoder.presets import chosen_settings
+    from ..encoder.pretrained import save_pretrained
+    from ..geometry.pose_range import view_pose
+    from .pretrain import pretrain, read_volumes
+
+    camera, centre = settings.camera("camera"), settings.pose("centre_camera_to_world_ras_mm", None)
+    if centre is None:
+        view, distance = settings.text("view"), settings.number("source_to_isocentre_mm", 1, 1e5)
+    around, mapping = _range_about(settings), settings.text("mapping", "ct")
+    training = chosen_settings(settings.text("preset", "default"), **settings.given(*_BUDGET))
+    options = _training_options(settings)
+    _tell_unknown(settings, context)
+    _say(context, "reading the volumes")
+    paths = required_input(inputs, "volumes")
+    volumes = read_volumes(paths, mapping, warn=context.warning, cancelled=context.cancelled)
+    isocentre = volumes[0].centre_ras
+    if centre is None:
+        centre = view_pose(view, isocentre, distance)
+    made = pretrain(volumes, camera, PoseRange(centre, isocentre, *around), training, **_watched(context), **options)
+    save_pretrained(made, context.result_folder / "pretrained.safetensors")
+    return {"volumes": len(volumes), "training": made.training}
+
+
 _HALF_RANGES = {"rotation_deg": 180.0, "translation_mm": 2000.0}
+_BUDGET = ("training", "minutes", "until_mm", "steps", "seed")
+
+
+def _range_about(settings: TaskSettings) -> tuple[Any, Any, str]:
+    """Half ranges and distribution of a ``PoseRange``."""
+    rotation, translation = (settings.numbers(name, 3, 0, most) for name, most in _HALF_RANGES.items())
+    return rotation, translation, settings.text("distribution", "uniform")
+
+
+def _training_options(settings: TaskSettings) -> dict[str, Any]:
+    return {
+        "checkpoint_seconds": settings.number("checkpoint_seconds", 0, 3600, None),
+        **settings.given("device"),
+    }
+
+
+def _watched(context: JobContext) -> dict[str, Any]:
+    """How a training tells of itself and is stopped and resumed."""
+    return {
+        "progress": _progress_of(context),
+        "watch": _curve_of(context),
+        "warn": context.warning,
+        "cancelled": context.cancelled,
+        "checkpoints": context.checkpoints,
+    }
 
 
 def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> None:
@@ -190,7 +237,7 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
         ),
         seconds=settings.number("seconds", 0, 86400, None),
     )
-    options = {"search": search, "landmarks": settings.landmarks("landmarks_ras_mm")}
+    options: dict[str, Any] = {"search": search, "landmarks": settings.landmarks("landmarks_ras_mm")}
     options |= settings.given("method", "device")
     mapping = settings.text("mapping", None)
     reading = _reading(settings)
@@ -271,9 +318,10 @@ def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
         "seed": settings.whole("seed", 0, 2**32 - 1, 0),
         "together": settings.yes("together", False),
         "within": settings.numbers("within", 2, 0, 1e6, None),
+        "impostors": settings.yes("impostors", False),
         "camera": reading.pop("camera"),
         "viewed_from": reading.pop("viewed_from"),
-        **settings.given("method", "device"),
+        **settings.given("method", "device", "disturb"),
     }
     _tell_unknown(settings, context)
     return evaluate(
@@ -293,6 +341,7 @@ def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
 _TASKS: dict[str, Task] = {
     "simulate": _simulate,
     "prepare": _prepare,
+    "pretrain": _pretrain,
     "register": _register,
     "evaluate": _evaluate,
 }
