@@ -151,7 +151,7 @@ def test_exact_looks_give_the_exact_pose(poses, looks):
     assert readings.looks.shape == (12, 1, looks, 4, 4)
     for look in range(looks):
         np.testing.assert_allclose(readings.looks[:, 0, look], truth, atol=1e-8)
-    assert len(reader.asked) == (1 if looks == 0 else 2 + looks)
+    assert len(reader.asked) == (1 if looks == 0 else 3 + looks)
 
 
 def test_looks_are_turned_towards_the_patient_and_their_mean_is_better(poses):

@@ -18,6 +18,7 @@ from .network import PoseEncoder
 from .parameterisation import Parameterisation
 
 _AT_ONCE = 64  # images through the network
+_EXACT_LOOKS = 2  # before those around: each starts from a better aim than the one before
 
 
 class XRayStack:
@@ -114,8 +115,9 @@ class PoseReader:
         rotations, positions = rotations.reshape(-1, 3, 3), positions.reshape(-1, 3)  # [n h]
         weight, looks = weights.reshape(-1), np.empty((len(which), 0, 4, 4))
         if self._looks:
-            exact = aim.towards(rotations, positions)
-            rotations, positions, _ = self._look(xrays, which, exact, rotations, positions)
+            for _ in range(_EXACT_LOOKS):
+                exact = aim.towards(rotations, positions)
+                rotations, positions, _ = self._look(xrays, which, exact, rotations, positions)
             exact = aim.towards(rotations, positions)
             random = np.random.default_rng(0)
             found = []
@@ -126,10 +128,10 @@ class PoseReader:
             rotations = _mean_rotation(np.stack([r for r, _, _ in found]))
             positions = np.mean([p for _, p, _ in found], axis=0)
             weight = weight * np.mean([w for _, _, w in found], axis=0)
-        weight = weight.reshape(count, hypotheses)
+        likely = weight.reshape(count, hypotheses)
         return Readings(
             self._frame.poses(rotations, positions).reshape(count, hypotheses, 4, 4),
-            weight / weight.sum(1, keepdims=True),
+            likely / likely.sum(1, keepdims=True),
             looks.reshape(count, hypotheses, looks.shape[1], 4, 4),
         )
 

@@ -99,7 +99,7 @@ class TrainingSettings:
     principal_point_jitter_px: float = 0.0
     aimed_share: float = 0.8
     augmentation: Mapping[str, float] = field(default_factory=lambda: dict(REAL_XRAYS))
-    looks: int = 8
+    looks: int = 16
     validation_images: int = 400
 
     def __post_init__(self) -> None:
