@@ -104,6 +104,24 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         stream.write(text.getvalue().encode("utf-8"))
 
 
+def write_page(
+    path: Path,
+    title: str,
+    explanation: str,
+    rows: Sequence[Mapping[str, Any]],
+    values: Mapping[str, float],
+    facts: Mapping[str, Any],
+) -> None:
+    """A Markdown page with a table of ``rows``, one of ``values`` by name and one of the machine and versions."""
+    named = [{"what": name, "value": value} for name, value in values.items()]
+    known = [{"what": name, "value": value} for name, value in {**facts, **versions()}.items()]
+    parts = [f"# {title}", explanation, markdown_table(rows)]
+    parts += [markdown_table(named)] if named else []
+    parts += ["## Machine and versions", markdown_table(known)]
+    with atomic_file(path) as stream:
+        stream.write(("\n\n".join(parts) + "\n").encode("utf-8"))
+
+
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
