@@ -87,6 +87,25 @@ def test_other_records_by_hand(script, tmp_path):
     assert "0.4 s and 3 s" in text and "another" not in text
 
 
+def test_trainings_by_hand(script, tmp_path):
+    row = {
+        "ct": "a.nrrd", "preset": "default", "device": "cpu", "seconds": 120.0, "images_per_s": 410.4,
+        "to_20_mm_s": 31.2, "to_10_mm_s": None, "median_mm": 10.04,
+    }  # fmt: skip
+    _record(tmp_path, "train", rows=[row, {**row, "preset": "xvr", "device": "A GPU"}])
+    rows = [{"start": start, "median_mm": error} for start, error in (
+        ("from scratch", 40.0), ("finetuned", 9.0), ("from scratch", 42.0), ("finetuned", 8.0), ("finetuned", 30.0)
+    )]  # fmt: skip
+    figures = {"pretraining": {"volumes": 4, "seconds": 600.0}}
+    _record(tmp_path, "amortise", rows=rows, figures=figures, arguments={"seconds": 30.0})
+    amortise, ours, theirs = script.table(tmp_path).splitlines()[2:]
+    assert "training of 30 s from a network that saw 4 other volumes for 10 min" in amortise
+    assert "9.0 mm; from scratch 41.0 mm" in amortise
+    assert "for a.nrrd, settings: default, 2 min on the processor" in ours
+    assert "410 simulated X-rays a second" in ours and "10.0 mm; below 20 mm after 31 s, below 10 mm never" in ours
+    assert "settings: xvr, 2 min on A GPU" in theirs
+
+
 def test_a_readme_without_the_marks_is_refused(script):
     with pytest.raises(SystemExit, match="lacks the marks"):
         script.with_table("# DiffPose\n", "table")
