@@ -106,7 +106,7 @@ class PatientCache:
 
     def of(self, ct, segmentation=None, segments: Sequence[str] | None = None) -> PatientCT:
         """As :func:`patient_ct`."""
-        require_scalar_volume(ct, "CT")
+        require_scalar_volume(ct, _("CT"))
         state = (*_state_of_volume(ct), *_state_of_segments(segmentation, segments))
         if self._patient is None or state != self._state:
             self._patient = patient_ct(ct, segmentation, segments)
@@ -126,7 +126,7 @@ def patient_ct(
     InputError
         If a node does not serve, a segment is not there, or the segments do not meet the CT.
     """
-    require_scalar_volume(ct, "CT")
+    require_scalar_volume(ct, _("CT"))
     matrix = vtk.vtkMatrix4x4()
     ct.GetIJKToRASMatrix(matrix)
     values = slicer.util.arrayFromVolume(ct)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..geometry.camera import Camera
@@ -30,7 +31,9 @@ def write_ct(ct: CTVolume, path: Path) -> Path:
     spacing = ct.spacing_mm
     direction = lps[:3, :3] / spacing
     if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
-        raise InputError(f"{ct.name} has sheared axes (through its parent transform); harden it and resample it.")
+        raise InputError(
+            _("{name} has sheared axes (through its parent transform); harden it and resample it.").format(name=ct.name)
+        )
     image = sitk.GetImageFromArray(np.clip(np.rint(ct.hounsfield), -32768, 32767).astype(np.int16))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())

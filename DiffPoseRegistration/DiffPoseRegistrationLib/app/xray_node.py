@@ -32,7 +32,7 @@ LANDMARKS_ROLE = "DiffPose.Landmarks"
 
 def require_xray(node: Any) -> None:
     """Raises InputError unless ``node`` is a scalar volume of one slice."""
-    require_scalar_volume(node, "X-ray")
+    require_scalar_volume(node, _("X-ray"))
     columns, rows, slices = node.GetImageData().GetDimensions()
     if slices != 1:
         raise InputError(
