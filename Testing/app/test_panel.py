@@ -314,7 +314,7 @@ def test_saved_scene_brings_everything_back(panel, case, tmp_path):
     assert np.allclose(xray_node.pose_of(xray), case.pose, atol=1e-4)
     assert panel.ui.primaryRangeSpinBox.value == 17
     assert panel.ui.verdictLabel.text == "Check." and "bold" in panel.ui.verdictLabel.styleSheet
-    assert panel.ui.reasonLabel.text.startswith("A reason. Compare the two images")
+    assert panel.ui.reasonLabel.text.startswith("A reason. Compare X-ray and simulated X-ray")
 
 
 def test_quitting_leaves_no_worker(panel, case):

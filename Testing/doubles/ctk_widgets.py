@@ -104,6 +104,7 @@ class ctkCollapsibleGroupBox(qt.QGroupBox):
     def setCollapsed(self, value):
         self.__dict__["_collapsed"] = bool(value)
         self.setChecked(not value)
+        self.setFlat(bool(value))
         for child in QtCore.QObject.children(self):
             if child.isWidgetType():
                 child.setVisible(not value)

@@ -37,15 +37,15 @@ def verdict_in_words(verdict: str) -> str:
 def next_step(verdict: str) -> str:
     """What to do after a verdict."""
     return {
-        "accept": _("Look once at the two images below; then the pose transform can be used."),
+        "accept": _("Compare X-ray and simulated X-ray once in the slice view; then the pose can be used."),
         "check": _(
-            "Compare the two images below before you rely on the pose. A prepared model, a thorough search or a second "
-            "X-ray can settle it."
+            "Compare X-ray and simulated X-ray in the slice view before you rely on the pose. A prepared model, a "
+            "thorough search or a second X-ray can settle it."
         ),
         "reject": _(
-            "Do not use this pose. Look at the two images below: if mirrored change Seen from, if bright and dark "
-            "are exchanged change Bright pixels; else prepare for another view or a wider range, or place the X-ray "
-            "by hand and start from there."
+            "Do not use this pose. Look at X-ray and simulated X-ray in the slice view: if one is mirrored change Seen "
+            "from, if bright and dark are exchanged change Bright pixels; else prepare for another view or a wider "
+            "range, or place the X-ray by hand and start from there."
         ),
     }.get(verdict, "")
 
