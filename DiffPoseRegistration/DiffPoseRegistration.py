@@ -89,9 +89,10 @@ class DiffPoseRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMix
         self._panel.close()
 
     def cleanup(self):
-        slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
         self.removeObservers()
-        self._panel.close()
+        if self._panel is not None:  # else the set-up has failed, which is what is to be heard of
+            slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
+            self._panel.close()
 
     def enter(self):
         self._panel.connect_scene()
