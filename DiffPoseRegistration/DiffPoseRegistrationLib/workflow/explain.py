@@ -34,6 +34,7 @@ DISTINCT_GAP = 0.1  # a reading whose 1 - NCC is less than so much above the bes
 
 _LONGEST_SIDE = 512  # pixels; no stage of a registration looks at more
 _KEPT = 8  # readings that are looked at more closely
+_NEARBY_DEG_MM, _NEARBY_STEP_DEG = (5.0, 5.0), 2.5  # of an outline, about where it was found
 _LEAST_MAGNIFICATION, _LEAST_UNEQUAL = 1.05, 1.01
 _PRIOR_WEIGHT = 0.01  # 1 - NCC that a pose costs which is off by the whole range in one coordinate
 
@@ -178,13 +179,15 @@ class _OutlineLook:
     """By the outline of a bone that was cut out of its CT."""
 
     def __init__(self, renderer: Renderer, pose: np.ndarray, range_deg_mm: tuple[float, float]) -> None:
+        self._renderer = renderer
         self._search = OutlineSearch(renderer, pose, *range_deg_mm)
 
     def from_afar(self, change: PictureChange, xray: XRay) -> Explanation:
         return Explanation(change, xray, *self._search.best(xray))
 
     def closer(self, found: Explanation) -> Explanation:
-        return found  # one look is all there is
+        search = OutlineSearch(self._renderer, found.pose, *_NEARBY_DEG_MM, step_deg=_NEARBY_STEP_DEG)
+        return Explanation(found.change, found.xray, *search.best(found.xray))
 
 
 def _changes(camera: Camera, magnification: float) -> Iterator[PictureChange]:

@@ -21,7 +21,6 @@ from ..refinement.pyramid import cropped_to_projection, reduced
 from ..rendering.renderer import Renderer
 
 _SIDE = 128  # pixels
-_STEP_DEG = 5.0
 _SIGMA_PX = 1.5
 _STRONGEST = 4.0  # median absolute deviations; beads and screws have stronger edges than any bone
 
@@ -44,12 +43,17 @@ class OutlineSearch:
     pose
         ``camera_to_world`` [4, 4].
     rotation_deg, translation_mm
-        How far off it may be, about the CT's centre and across the beam there.
+        How far off it may be, about the CT's centre and in each coordinate.
+    step_deg
+        Between the turns that are tried.
     """
 
-    def __init__(self, renderer: Renderer, pose: np.ndarray, rotation_deg: float, translation_mm: float) -> None:
-        self._renderer, self._pose, self._translation_mm = renderer, pose, translation_mm
-        half = int(np.ceil(rotation_deg / _STEP_DEG))
+    def __init__(
+        self, renderer: Renderer, pose: np.ndarray, rotation_deg: float, translation_mm: float, step_deg: float = 5.0
+    ) -> None:
+        self._renderer, self._pose = renderer, pose
+        self._translation_mm = np.sqrt(3) * translation_mm  # off in every coordinate, all of it across the beam
+        half = int(np.ceil(rotation_deg / step_deg))
         angles = np.deg2rad(np.linspace(-rotation_deg, rotation_deg, 2 * half + 1))
         twists = np.zeros((angles.size**3, 6))
         twists[:, :3] = np.array(list(itertools.product(angles, repeat=3)))
