@@ -201,6 +201,7 @@ def test_many_x_rays_are_simulated_then_evaluated_and_what_is_done_is_not_done_a
     row = {
         "ct": patient.ct_file.name,
         "case": "case-0001",
+        "disturbance": "none",
         "start": 0,
         "tre_mm": 77.0,
         "seconds": 1.0,
