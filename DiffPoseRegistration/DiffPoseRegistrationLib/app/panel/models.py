@@ -21,7 +21,7 @@ class ModelsSection(Section):
     def __init__(self, panel) -> None:
         super().__init__(panel)
         table = self.ui.modelsTable
-        set_up_table(table, [_("Model"), _("Range"), _("Error"), _("Made")])
+        set_up_table(table, [_("Model of"), _("Range"), _("Error")])
         table.connect("cellClicked(int,int)", self._on_row)
         self.ui.importModelButton.connect("clicked()", self.guarded(self._import))
         self.ui.exportModelButton.connect("clicked()", self.guarded(self._export))
@@ -63,9 +63,9 @@ class ModelsSection(Section):
                 self._texts[key] = _words(models.read_summary(path))
             return self._texts[key]
         except OSError:
-            return _("{name} (not there)").format(name=path.name), "-", "-", "-"
+            return _("{name} (not there)").format(name=path.name), "-", "-"
         except InputError:
-            return _("{name} (damaged)").format(name=path.name), "-", "-", "-"
+            return _("{name} (damaged)").format(name=path.name), "-", "-"
 
     def _on_row(self, row: int, column: int) -> None:
         if self.parameters is not None and row < len(self._rows):
@@ -122,14 +122,15 @@ class ModelsSection(Section):
         self.parameters.modelPath = str(left[-1]) if left else ""
 
 
-def _words(summary: models.ModelSummary) -> tuple[str, str, str, str]:
+def _words(summary: models.ModelSummary) -> tuple[str, str, str]:
     turned = " / ".join(f"{value:g}" for value in summary.rotation_deg)
     shifted = " / ".join(f"{value:g}" for value in summary.translation_mm)
+    # A job's own copy of the chosen CT is called so; another name tells where a model came from.
+    of = "" if Path(summary.ct_name).stem == "ct" else f", {summary.ct_name}"
     return (
-        summary.ct_name,
+        f"{summary.date}{of}",
         _("{degrees} °, {mm} mm").format(degrees=turned, mm=shifted),
         _("{median:.1f} mm, 95 % below {high:.1f} mm").format(
             median=summary.median_error_mm, high=summary.percentile95_error_mm
         ),
-        summary.date,
     )
