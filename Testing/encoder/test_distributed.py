@@ -42,11 +42,11 @@ def _alone(both):
     """The weights after as many steps of one process, with both processes' batches or with the first one's."""
 
     class Joined(Lessons):
-        def lesson(self, number):
+        def lesson(self, number, done=1.0):
             made = []
             for rank in range(2 if both else 1):
                 self._rank, self._processes = rank, 2
-                made.append(super().lesson(number))
+                made.append(super().lesson(number, done))
             return Lesson(
                 torch.cat([one.images for one in made]),
                 Seen(*(torch.cat(parts) for parts in zip(*(one.true for one in made)))),

@@ -76,3 +76,12 @@ def test_the_papers_settings_are_theirs():
     assert (t.image_weight, t.image_patch_px, t.geodesic_weight, t.dice_weight) == (1, 9, 1e-2, 1)
     assert (xvr.rotation_deg, xvr.translation_mm, xvr.distribution) == ((45, 45, 15), (150, 275, 150), "uniform")
     assert set(t.augmentation.values()) == {1 / 3}
+
+
+def test_disturbances_come_in_as_the_training_goes_on():
+    settings = TrainingSettings(undisturbed_until=0.25, all_disturbed_from=0.75)
+    assert [settings.disturbed(done) for done in (0.0, 0.25, 0.5, 0.75, 1.0)] == [0, 0, 0.5, 1, 1]
+    # A training that may end at any time is never without them, nor is xvr's.
+    assert TrainingSettings(until_mm=10.0).disturbed(0.0) == 1
+    assert preset("xvr").training.disturbed(0.0) == 1
+    assert TrainingSettings(undisturbed_until=0.5, all_disturbed_from=0.5).disturbed(0.49) == 0

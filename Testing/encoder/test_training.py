@@ -166,7 +166,7 @@ def test_every_term_makes_itself_smaller(ct, term, monkeypatch):
     """Learning from one batch again and again by one term alone."""
     settings = _settings(steps=12, batch_size=6, landmark_weight=0.0, augmentation={}, averaging=0.0, **term)
     lesson = trainer.Lessons.lesson
-    monkeypatch.setattr(trainer.Lessons, "lesson", lambda self, number: lesson(self, 0))
+    monkeypatch.setattr(trainer.Lessons, "lesson", lambda self, number, done: lesson(self, 0))
     told = []
     monkeypatch.setattr(training, "_REPORT_SECONDS", 0.0)
     monkeypatch.setattr(trainer.Trainer, "_errors", lambda *a, **k: np.arange(9.0))

@@ -111,14 +111,16 @@ class Lessons:
         """Of X-rays of a CT by its number."""
         return self._of(body)[1]
 
-    def lesson(self, number: int) -> Lesson:
-        """The batch of a step, whatever came before it."""
+    def lesson(self, number: int, done: float = 1.0) -> Lesson:
+        """The batch of a step, whatever came before it; ``done`` (0 to 1) is the share of the budget that is used up,
+        and decides how many of the X-rays are disturbed."""
         turn = number * self._processes + self._rank
         random = np.random.default_rng([self._settings.seed, 2, turn])
         body = turn % len(self._bodies)
         batch = self.simulator(body).batch(random, self._settings.batch_size, turn // len(self._bodies))
         torch_random = torch.Generator().manual_seed(int(random.integers(2**62)))
-        image, mask = disturbed(torch.from_numpy(batch.images)[:, None], torch_random, self._settings.augmentation)
+        shares = {name: share * self._settings.disturbed(done) for name, share in self._settings.augmentation.items()}
+        image, mask = disturbed(torch.from_numpy(batch.images)[:, None], torch_random, shares)
         image = normalised(image, mask * torch.from_numpy(batch.covered)[:, None])
         true = Seen(*(torch.from_numpy(part.astype(np.float32)) for part in (batch.rotations, batch.positions)))
         return Lesson(image, true, batch.images, batch.contrast, body)

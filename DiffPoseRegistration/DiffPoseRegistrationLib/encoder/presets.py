@@ -93,6 +93,7 @@ PRESETS = {
             bone_contrasts=_BONE_TIMES_1_TO_10,
             aimed_share=0.0,
             augmentation=dict.fromkeys(_XVR_AUGMENTATION, 1 / 3),
+            all_disturbed_from=0.0,
             looks=0,
         ),
         (45.0, 45.0, 15.0),

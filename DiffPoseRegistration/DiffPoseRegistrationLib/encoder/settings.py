@@ -53,8 +53,10 @@ class TrainingSettings:
         Of the double geodesic distance; None: half the source-to-detector distance.
     bone_contrasts, distance_jitter, principal_point_jitter_px, aimed_share
         Of the simulated X-rays, see ``TrainingSimulator``.
-    augmentation
-        See ``augmentation.disturbed``.
+    augmentation, undisturbed_until, all_disturbed_from
+        See ``augmentation.disturbed``. Up to the first share of the budget no X-ray is disturbed, from the second on as
+        many as ``augmentation`` says, and between them more and more: what a body looks like is learned faster from
+        clean images. With ``until_mm``, which may end the training at any time, all are from the beginning.
     looks
         From how many turned cameras an X-ray is read after the first reading, see :mod:`.reading`; 0: it is read once.
     validation_images
@@ -99,6 +101,8 @@ class TrainingSettings:
     principal_point_jitter_px: float = 0.0
     aimed_share: float = 0.8
     augmentation: Mapping[str, float] = field(default_factory=lambda: dict(REAL_XRAYS))
+    undisturbed_until: float = 0.3
+    all_disturbed_from: float = 0.8
     looks: int = 16
     validation_images: int = 400
 
@@ -140,6 +144,13 @@ class TrainingSettings:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def disturbed(self, done: float) -> float:
+        """Share (0 to 1) of ``augmentation`` that holds when ``done`` (0 to 1) of the budget is used up."""
+        if self.until_mm is not None or done >= self.all_disturbed_from:
+            return 1.0
+        rise = max(self.all_disturbed_from - self.undisturbed_until, 1e-9)
+        return min(max((done - self.undisturbed_until) / rise, 0.0), 1.0)
 
     def parameterisation(self, frame: PoseFrame) -> Parameterisation:
         """The parameterisation for poses in ``frame``, "auto" decided."""
@@ -189,6 +200,8 @@ _BOUNDS = {
     "distance_jitter": (0.0, 0.5),
     "principal_point_jitter_px": (0.0, 100.0),
     "aimed_share": (0.0, 1.0),
+    "undisturbed_until": (0.0, 1.0),
+    "all_disturbed_from": (0.0, 1.0),
     "looks": (0, 256),
     "validation_images": (1, 1e5),
 }

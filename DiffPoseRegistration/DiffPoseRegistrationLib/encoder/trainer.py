@@ -148,7 +148,7 @@ class Trainer:
     def learning(self, threads: int) -> Iterator[None]:
         """While this lasts, half of the ``threads`` make batches ahead and half learn."""
         torch.set_num_threads(max(1, threads // 2))
-        stream = self._stream = BatchStream(self._lessons.lesson, self.state.step, max(1, threads - threads // 2))
+        stream = self._stream = BatchStream(self._lesson, self.state.step, max(1, threads - threads // 2))
         before = self.state.rendering_seconds
         try:
             yield
@@ -156,6 +156,11 @@ class Trainer:
             self._stream = None
             stream.close()
             self.state.rendering_seconds = before + stream.making_seconds
+
+    def _lesson(self, number: int) -> Lesson:
+        """The batch of a step; ahead of its time, but that hardly matters to what it is like."""
+        steps = self._settings.steps
+        return self._lessons.lesson(number, number / steps if steps else self.done_here())
 
     def step(self, done: float, cancelled: Callable[[], bool]) -> bool:
         """Learn from one batch; ``done`` (0 to 1) sets the learning rate. False: cancelled, and the state is as if
