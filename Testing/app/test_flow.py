@@ -132,8 +132,8 @@ def test_from_the_ct_to_the_verdict_and_back_from_a_file(panel, slicer_app, case
 
 @pytest.mark.slow
 def test_event_loop_is_never_away_for_long(panel, slicer_app, case):
-    """Whoever works in Slicer meanwhile feels nothing: no gap above 100 ms. In computing time of the thread, since by the
-    clock it is what else the machine does that is measured; that is told."""
+    """Whoever works in Slicer meanwhile feels nothing: no gap above 100 ms. In computing time of the thread; told by
+    the clock too, which measures what else the machine does."""
     ui, jobs, loop = panel.ui, panel.logic.jobs, Responsiveness()
     ui.ctSelector.setCurrentNode(case.ct)
     ui.minutesSpinBox.value = 0.5
