@@ -1,12 +1,15 @@
 """Logarithm and polarity, against DICOM's definitions and against pictures whose polarity is known."""
 
+import json
+
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
 from DiffPoseRegistrationLib.errors import InputError
-from DiffPoseRegistrationLib.imaging.intensity import PixelMeaning, seen_polarity, to_attenuation
+from DiffPoseRegistrationLib.imaging.intensity import seen_polarity, to_attenuation
 from DiffPoseRegistrationLib.imaging.masks import Field, exposed_field
+from DiffPoseRegistrationLib.imaging.pixel_meaning import PixelMeaning
 
 
 @pytest.fixture
@@ -145,3 +148,11 @@ def test_a_file_that_says_the_opposite_of_what_is_seen_is_doubted_aloud_and_no_o
                 doubted.append(len(converted.warnings))
                 assert all(name in text and "--polarity" in text for text in converted.warnings)
     assert np.mean(doubted) > 0.5  # of the wrong ones most; the others do not show it clearly enough
+
+
+def test_what_pixels_mean_survives_a_file_and_nonsense_is_refused():
+    for known in (PixelMeaning(), PixelMeaning("XA", "LIN", -1, True, 4095)):
+        assert PixelMeaning.from_json(json.loads(json.dumps(known.to_json()))) == known
+    for nonsense in ("LIN", {"signs": 1}, {"sign": 2}, {"sign": True}, {"modality": 3}, {"inverted_display": "yes"}):
+        with pytest.raises(InputError, match="the view's"):
+            PixelMeaning.from_json(nonsense, "the view's meaning")

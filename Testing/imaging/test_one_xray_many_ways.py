@@ -10,7 +10,7 @@ from dicom_files import write_xray
 from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.imaging.camera_file import read_camera
 from DiffPoseRegistrationLib.imaging.dicom_intensity import meaning_in_slicer
-from DiffPoseRegistrationLib.imaging.intensity import PixelMeaning
+from DiffPoseRegistrationLib.imaging.pixel_meaning import PixelMeaning
 from DiffPoseRegistrationLib.imaging.xray_reader import read_xray
 
 CAMERA = Camera(1020.5, 40, 60, (0.5, 0.25))

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from ..errors import InputError
 from ..geometry.camera import Camera
 from ..imaging import dicom_geometry
+from ..imaging.pixel_meaning import PixelMeaning
 
 
 def file_of(node: slicer.vtkMRMLVolumeNode) -> Path | None:
@@ -20,6 +21,19 @@ def file_of(node: slicer.vtkMRMLVolumeNode) -> Path | None:
         return None
     path = database.fileForInstance(uids[0])
     return Path(path) if path else None
+
+
+def meaning_of(node: slicer.vtkMRMLVolumeNode) -> PixelMeaning | None:
+    """What the pixels of a volume mean, by the DICOM file that it was loaded from; None if that is unknown."""
+    from ..imaging.dicom_intensity import meaning_in_slicer  # brings pydicom, which the panel need not wait for
+
+    path = file_of(node)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return meaning_in_slicer(path)
+    except InputError:  # then the picture alone must tell
+        return None
 
 
 def read_geometry(path: Path, rows: int, columns: int) -> tuple[Camera, dict[str, str]]:

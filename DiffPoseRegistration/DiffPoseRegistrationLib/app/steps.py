@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..jobs import events
-from . import job_files, xray_facts, xray_node
+from . import dicom_geometry, job_files, xray_facts, xray_node
 from .ct_node import PatientCT
 from .job_runner import Step
 
@@ -121,6 +121,10 @@ def registration(
     views: list[dict[str, Any]] = [
         {"name": f"view-{n + 1}", "camera": xray_node.require_camera(x).to_json()} for n, x in enumerate(xrays)
     ]
+    for view, xray in zip(views, xrays):
+        known = dicom_geometry.meaning_of(xray)
+        if known is not None:
+            view["meaning"] = known.to_json()
     if initial is not None:
         views[0]["initial_camera_to_world_ras_mm"] = np.asarray(initial).tolist()
     for view, place in zip(views, camera_to_lab or ()):

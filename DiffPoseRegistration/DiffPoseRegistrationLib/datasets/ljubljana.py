@@ -26,8 +26,9 @@ from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..imaging.files import LPS_RAS
-from ..imaging.intensity import PixelMeaning, to_attenuation
+from ..imaging.intensity import to_attenuation
 from ..imaging.masks import Field
+from ..imaging.pixel_meaning import PixelMeaning
 from ..imaging.pose_file import Truth
 from ..imaging.values import CTVolume, XRay
 from . import hdf5

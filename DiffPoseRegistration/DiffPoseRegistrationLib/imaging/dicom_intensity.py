@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .dicom_file import DicomFile
-from .intensity import PixelMeaning
+from .pixel_meaning import PixelMeaning
 
 
 def real_values(file: DicomFile, stored: np.ndarray, frame: int) -> tuple[np.ndarray, PixelMeaning]:

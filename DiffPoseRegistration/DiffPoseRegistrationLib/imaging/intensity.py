@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from .masks import Field
+from .pixel_meaning import PixelMeaning
 
 INTENSITIES = ("auto", "transmission", "logarithmic")
 POLARITIES = ("auto", "bright-is-air", "bright-is-bone")
@@ -25,29 +26,6 @@ _RADIOGRAPHY = ("CR", "DX", "IO", "PX", "MG")
 # log2 of how much stronger thin bright structures are than thin dark ones. Of the 22 X-rays that this was tried on (12
 # rendered by another program, 10 real ones) all beyond the second are right; one at 0.16, a wrist with beads, is wrong.
 _DISTINCT_DETAIL, _SURE_DETAIL = 0.03, 0.2
-
-
-@dataclass(frozen=True)
-class PixelMeaning:
-    """What a file states about its pixel values; None where it states nothing.
-
-    modality
-        DICOM Modality.
-    relationship
-        Pixel Intensity Relationship: LIN, LOG or DISP.
-    sign
-        Its Sign: +1 if larger stored values mean more radiation at the detector, -1 if less.
-    inverted_display
-        True for MONOCHROME1: larger values are shown darker.
-    largest_value
-        Largest value that could have been stored.
-    """
-
-    modality: str | None = None
-    relationship: str | None = None
-    sign: int | None = None
-    inverted_display: bool = False
-    largest_value: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from .dicom_intensity import real_values
 from .dicom_pixels import stored_pixels
 from .dicom_shutter import stated_field
 from .files import existing_file
-from .intensity import PixelMeaning, to_attenuation
+from .intensity import to_attenuation
 from .masks import exposed_field, saturation
 from .picture_file import PICTURE_SUFFIXES, grey, read_picture
+from .pixel_meaning import PixelMeaning
 from .values import XRay
 
 

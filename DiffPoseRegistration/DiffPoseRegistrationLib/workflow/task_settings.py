@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..imaging.landmark_file import points
+from ..imaging.pixel_meaning import PixelMeaning
 from ..imaging.pose_file import Truth
 
 _ANEW = "describe the job anew"
@@ -81,6 +82,11 @@ class TaskSettings:
         """A camera, as ``Camera.to_json`` writes it."""
         value = self._value(name, default)
         return value if value is default else Camera.from_json(value, f"The job's setting '{name}'")
+
+    def meaning(self, name: str) -> PixelMeaning | None:
+        """What pixels mean, as ``PixelMeaning.to_json`` writes it."""
+        value = self._value(name, None)
+        return None if value is None else PixelMeaning.from_json(value, f"The job's setting '{name}'")
 
     def pose(self, name: str, default: Any = _REQUIRED) -> Any:
         """A pose [4, 4] (camera to world, RAS, mm)."""

@@ -27,9 +27,11 @@ register
     ``result.json``, ``pose.h5`` and, unless ``pictures`` is false, ``overlay.png``. Preview: ``preview.npy``, the
     simulated X-ray at the current pose, ``preview_px`` (default 0: none) pixels on its longer side. The pose and its
     similarity travel with the progress as ``camera_to_world_ras_mm`` and ``similarity``.
+    ``meaning``: what the pixels of a picture mean, as ``PixelMeaning.to_json``; a DICOM file tells itself.
     Several X-rays: ``xray`` is a list and ``views`` a list of tables, one for each, with ``name``, ``camera``,
-    ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose), ``initial_camera_to_world_ras_mm``, ``truth``.
-    Results: a folder for each name with the files above, and ``result.json`` for all. What travels is the first's.
+    ``meaning``, ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose),
+    ``initial_camera_to_world_ras_mm``, ``truth``. Results: a folder for each name with the files above, and
+    ``result.json`` for all. What travels is the first's.
 evaluate
     Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
     ``seed``, ``method``, ``together``, ``within`` [mm, deg], ``disturb``, ``impostors``, ``device``, and those for
@@ -54,6 +56,7 @@ from .. import __version__
 from ..errors import InputError
 from ..geometry.pose_range import PoseRange
 from ..imaging.ct_reader import read_ct
+from ..imaging.pixel_meaning import PixelMeaning
 from ..imaging.values import CTVolume, XRay
 from ..imaging.volume_mapping import VolumeMapping
 from ..imaging.xray_reader import read_xray
@@ -248,8 +251,8 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
     model = _model(inputs["model"], context) if inputs.get("model") else None
     ct = _ct(inputs, context, mapping or ("ct" if model is None else model.mapping))
     shots = []
-    for path, (camera, of_shot) in zip(xray_paths, known):
-        xray = read_xray(path, **{**reading, "camera": camera})
+    for path, (camera, meaning, of_shot) in zip(xray_paths, known):
+        xray = read_xray(path, **{**reading, "camera": camera, "meaning": meaning})
         for sentence in xray.warnings:
             context.warning(sentence)
         shots.append(Shot(xray=xray, **of_shot))
@@ -295,17 +298,21 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
         write_several(context.result_folder, results, ct, shots, inputs=described, xray_inputs=xrays)
 
 
-def _known_of_view(one: TaskSettings, number: int) -> tuple[Camera | None, dict[str, Any]]:
-    """The camera of an X-ray, if its table gives one, and what a ``Shot`` holds besides the X-ray."""
+def _known_of_view(one: TaskSettings, number: int) -> tuple[Camera | None, PixelMeaning | None, dict[str, Any]]:
+    """The camera of an X-ray and what its pixels mean, if its table tells, and what a ``Shot`` holds besides."""
     name = one.text("name", f"view-{number + 1}")
     if not name or Path(name).name != name or name.startswith("."):
         raise InputError(f"The job's view is named {name!r}, which no folder can be; describe the job anew.")
-    return one.camera("camera", None), {
-        "name": name,
-        "camera_to_lab": one.pose("camera_to_lab_mm", None),
-        "initial": one.pose("initial_camera_to_world_ras_mm", None),
-        "truth": one.truth("truth"),
-    }
+    return (
+        one.camera("camera", None),
+        one.meaning("meaning"),
+        {
+            "name": name,
+            "camera_to_lab": one.pose("camera_to_lab_mm", None),
+            "initial": one.pose("initial_camera_to_world_ras_mm", None),
+            "truth": one.truth("truth"),
+        },
+    )
 
 
 def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
