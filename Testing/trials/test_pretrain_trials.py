@@ -53,4 +53,4 @@ def test_two_processes_that_are_killed_go_on(tmp_path):
     record = made.training
     assert record["processes"] == 2 and record["volumes"] == 3
     assert record["steps"] == STEPS and record["images"] == 2 * STEPS * 16
-    assert record["median_error_mm"] < 0.6 * record["curve"][0]["median_mm"]
+    assert record["median_error_mm"] < 0.8 * record["curve"][0]["median_mm"]
