@@ -143,6 +143,11 @@ def add_mapping(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def mapping_for_job(kind: str) -> str:
+    """``--mapping`` as a job takes it, which may run in another folder."""
+    return str(Path(kind).resolve()) if Path(kind).is_file() else kind
+
+
 def load_ct(path: str | Path, mapping: VolumeMapping | str = "ct") -> CTVolume:
     """The CT in a file or folder, read by ``mapping`` as for ``read_ct``; its warnings go to the terminal."""
     from ..imaging.ct_reader import read_ct

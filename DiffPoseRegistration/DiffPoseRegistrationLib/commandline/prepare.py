@@ -183,7 +183,7 @@ def run(args: argparse.Namespace) -> None:
             "rotation_deg": list(rotation),
             "translation_mm": list(translation),
             "distribution": pose_range.distribution,
-            "mapping": str(Path(mapping).resolve()) if Path(mapping).is_file() else mapping,
+            "mapping": arguments.mapping_for_job(mapping),
             "device": args.device,
         }
         inputs = {"ct": args.ct}

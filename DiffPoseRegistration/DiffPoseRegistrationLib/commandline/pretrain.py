@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace, is_first: bool) -> None:
             "camera": camera.to_json(),
             "rotation_deg": list(args.rotation),
             "translation_mm": list(args.translation),
-            "mapping": str(Path(mapping).resolve()) if Path(mapping).is_file() else mapping,
+            "mapping": arguments.mapping_for_job(mapping),
             "device": args.device,
             **_centre_settings(args, camera),
         }

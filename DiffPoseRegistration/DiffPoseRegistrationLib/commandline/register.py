@@ -254,7 +254,7 @@ def _run_as_job(args: argparse.Namespace) -> None:
         "distance_tolerance_mm": args.distance_tolerance,
         "principal_point_tolerance_px": args.principal_point_tolerance,
         "seconds": args.seconds,
-        "mapping": args.mapping,
+        "mapping": None if args.mapping is None else arguments.mapping_for_job(args.mapping),
         "landmarks_ras_mm": _landmarks(args),
     }
     each = arguments.one_by_one(args)
