@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from DiffPoseRegistrationLib.refinement.scores import block_scores
-from DiffPoseRegistrationLib.refinement.similarity import WindowedNCC, window_terms
+from DiffPoseRegistrationLib.refinement.similarity import WindowedNCC
+from DiffPoseRegistrationLib.refinement.window_sums import Cells, correlations
 
 ROWS, COLUMNS = 26, 31
 RANDOM = np.random.default_rng(7)
@@ -18,7 +19,7 @@ WEIGHT[:, :9] = 0  # a collimator blade
 def test_blocks_add_up_to_the_gradient(side):
     centres, scores = block_scores(XRAY, WEIGHT, DRR, JACOBIAN, side)
     whole = np.array([[0, 0, ROWS, COLUMNS]], np.int32)
-    _, gradient, _ = window_terms(XRAY, WEIGHT, DRR[None], JACOBIAN[None], whole)
+    _, gradient, _ = correlations(XRAY, WEIGHT, DRR[None], JACOBIAN[None], Cells.of(whole))
     assert len(centres) == len(scores) == -(-ROWS // side) * -(-COLUMNS // side)
     np.testing.assert_allclose(scores.sum(axis=0), gradient[0, 0], rtol=1e-4, atol=1e-7)
 

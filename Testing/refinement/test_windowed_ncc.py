@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from DiffPoseRegistrationLib.refinement.similarity import WindowedNCC, sliding_windows, window_terms
+from DiffPoseRegistrationLib.refinement.similarity import WindowedNCC, sliding_windows
+from DiffPoseRegistrationLib.refinement.window_sums import Cells, correlations
 
 ROWS, COLUMNS = 24, 30
 RANDOM = np.random.default_rng(5)
@@ -32,7 +33,7 @@ def _ncc(x, y, w):
 
 @pytest.mark.parametrize("weight", [EVEN, WEIGHT])
 def test_ncc_is_numpys_correlation(weight):
-    ncc, _, _ = window_terms(XRAY, weight, DRR, JACOBIAN, BOUNDS)
+    ncc, _, _ = correlations(XRAY, weight, DRR, JACOBIAN, Cells.of(BOUNDS))
     for m in range(2):
         for k, bounds in enumerate(BOUNDS):
             part = _window(bounds)
@@ -41,7 +42,7 @@ def test_ncc_is_numpys_correlation(weight):
                 expected = np.corrcoef(XRAY[part].ravel(), DRR[m][part].ravel())[0, 1]
                 assert ncc[m, k] == pytest.approx(expected, abs=1e-6)
     # The blade matters: without the weights the numbers are others.
-    assert np.abs(window_terms(XRAY, EVEN, DRR, JACOBIAN, BOUNDS)[0] - _all_ncc(WEIGHT)).max() > 1e-3
+    assert np.abs(correlations(XRAY, EVEN, DRR, JACOBIAN, Cells.of(BOUNDS))[0] - _all_ncc(WEIGHT)).max() > 1e-3
 
 
 def _all_ncc(weight):
@@ -51,15 +52,17 @@ def _all_ncc(weight):
 
 
 def test_offset_and_scale_do_not_count():
-    other = window_terms(1000 * XRAY - 7, WEIGHT, 0.01 * DRR + 3, 0.01 * JACOBIAN, BOUNDS)
-    for a, b in zip(window_terms(XRAY, WEIGHT, DRR, JACOBIAN, BOUNDS), other):
+    other = correlations(1000 * XRAY - 7, WEIGHT, 0.01 * DRR + 3, 0.01 * JACOBIAN, Cells.of(BOUNDS))
+    for a, b in zip(correlations(XRAY, WEIGHT, DRR, JACOBIAN, Cells.of(BOUNDS)), other):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
 
 
 def test_further_parameters_leave_those_of_the_pose_as_they_are():
     more = np.concatenate([JACOBIAN, JACOBIAN[..., [4, 0]] * 2], axis=-1)
-    ncc, gradient, normal = window_terms(XRAY, WEIGHT, DRR, more, BOUNDS)
-    for a, b in zip((ncc, gradient[..., :6], normal[..., :6, :6]), window_terms(XRAY, WEIGHT, DRR, JACOBIAN, BOUNDS)):
+    ncc, gradient, normal = correlations(XRAY, WEIGHT, DRR, more, Cells.of(BOUNDS))
+    for a, b in zip(
+        (ncc, gradient[..., :6], normal[..., :6, :6]), correlations(XRAY, WEIGHT, DRR, JACOBIAN, Cells.of(BOUNDS))
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(gradient[..., 6:], 2 * gradient[..., [4, 0]], rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(normal[..., 6, 7], 4 * normal[..., 4, 0], rtol=1e-4, atol=1e-9)
@@ -67,7 +70,7 @@ def test_further_parameters_leave_those_of_the_pose_as_they_are():
 
 @pytest.mark.parametrize("weight", [EVEN, WEIGHT])
 def test_gradient_is_that_of_finite_differences(weight):
-    _, gradient, _ = window_terms(XRAY, weight, DRR, JACOBIAN, BOUNDS)
+    _, gradient, _ = correlations(XRAY, weight, DRR, JACOBIAN, Cells.of(BOUNDS))
     step = 1e-6
     for m in range(2):
         for k, bounds in enumerate(BOUNDS):
@@ -81,7 +84,7 @@ def test_gradient_is_that_of_finite_differences(weight):
 
 @pytest.mark.parametrize("weight", [EVEN, WEIGHT])
 def test_gauss_newton_matrix_is_the_product_of_residual_derivatives(weight):
-    _, gradient, normal = window_terms(XRAY, weight, DRR, JACOBIAN, BOUNDS)
+    _, gradient, normal = correlations(XRAY, weight, DRR, JACOBIAN, Cells.of(BOUNDS))
     for m in range(2):
         for k, bounds in enumerate(BOUNDS):
             part = _window(bounds)
@@ -114,7 +117,7 @@ def test_empty_and_flat_windows_do_not_pull():
     weight = EVEN.copy()
     weight[12:, :12] = 0
     bounds = np.array([[0, 0, 12, 12], [12, 0, 24, 12], [0, 12, 24, 30]], np.int32)
-    ncc, gradient, normal = window_terms(XRAY, weight, drr, JACOBIAN[:1], bounds)
+    ncc, gradient, normal = correlations(XRAY, weight, drr, JACOBIAN[:1], Cells.of(bounds))
     assert (ncc[0, :2] == 0).all() and (gradient[0, :2] == 0).all() and (normal[0, :2] == 0).all()
     assert ncc[0, 2] > 0.3 and np.isfinite(normal).all()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..geometry import rigid
 from ..rendering.renderer import Renderer
-from .judgement import judge
+from .judgement import similarity_at
 from .levenberg_marquardt import minimise
 from .optimiser import OnStep
 from .schedule import Schedule, SearchSettings, Stage
@@ -85,7 +85,7 @@ class Descent:
         elif len(starts) > MOST_STARTS:
             starts = self.best_of(starts, schedule.search[0], MOST_STARTS)
         poses = self._searched(schedule, starts)
-        if settings.rotation_deg > 0 and self._resemblance(poses[0]) < schedule.search_wider_below:
+        if settings.rotation_deg > 0 and similarity_at(self._objective, poses[0]) < schedule.search_wider_below:
             # Nothing is lost by looking at many more poses, further away.
             around = random_starts(hypotheses, self.isocentre, settings.wider(), WIDER_STARTS)
             poses = self._searched(schedule, np.concatenate([starts, around]), poses)
@@ -134,9 +134,6 @@ class Descent:
     def _cluttered(self) -> bool:
         """Whether the clutter is so large that it may have led the search astray."""
         return any(np.mean(weight < 0.5) > _NOTABLE_CLUTTER for weight in self._clutter or [])
-
-    def _resemblance(self, pose: np.ndarray) -> float:
-        return judge(self._objective, pose).similarity
 
     def _begin(self, starts: np.ndarray, candidates: np.ndarray | None = None) -> np.ndarray:
         """The poses to descend from: ``candidates`` of a search before, which are nobody's start, and ``starts``."""

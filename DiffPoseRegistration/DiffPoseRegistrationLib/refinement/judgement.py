@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .similarity import WindowedNCC
 from .uncertainty import CORRELATION_SHARE, sandwich_covariance, score_scatter
 from .views import StageObjective
 
@@ -42,18 +43,35 @@ def judge(objective: StageObjective, pose: np.ndarray) -> Judgement:
     return Judgement(here.similarity, here.view_similarities, covariance)
 
 
+def similarity_at(objective: StageObjective, pose: np.ndarray) -> float:
+    """That of :func:`judge`, without what else it finds out."""
+    of_views = []
+    for n, measure in enumerate(objective.similarities):
+        ncc, _, normal = measure.terms(*objective.render(n, pose[None]))
+        of_views.append(_mean_ncc(measure, ncc[0], normal[0]))
+    used = np.array(of_views)[np.isfinite(of_views)]
+    return float(used.mean()) if used.size else float("nan")
+
+
+def _mean_ncc(measure: WindowedNCC, ncc: np.ndarray, normal: np.ndarray) -> float:
+    """Weighted mean of the windows' correlations [w] where the CT projects (their matrices [w, p, p] tell); NaN where
+    it projects nowhere."""
+    seen = np.trace(normal, axis1=1, axis2=2) > 0
+    if not seen.any():
+        return float("nan")
+    weight = measure.weight * seen / (measure.weight * seen).sum()
+    return float((weight * ncc).sum())
+
+
 def evidence(objective: StageObjective, pose: np.ndarray) -> Evidence:
     """What the images say at ``pose``, a point of whatever the objective is of."""
     similarities, normals, scatters, pixels = [], [], [], 0.0
     for n, measure in enumerate(objective.similarities):
         drr, jacobian = objective.render(n, pose[None])
         ncc, _, normal = measure.terms(drr, jacobian)
-        seen = np.trace(normal[0], axis1=1, axis2=2) > 0
-        if not seen.any():
-            similarities.append(float("nan"))
+        similarities.append(_mean_ncc(measure, ncc[0], normal[0]))
+        if np.isnan(similarities[-1]):
             continue
-        weight = measure.weight * seen / (measure.weight * seen).sum()
-        similarities.append(float((weight * ncc[0]).sum()))
         pieces = measure.scores(drr[0], jacobian[0])
         normals.append(pieces.normal)
         scatters.append(score_scatter(pieces.centres, pieces.scores, CORRELATION_SHARE * max(drr[0].shape)))

@@ -79,18 +79,6 @@ def sliding_windows(image: np.ndarray, pixel_weight: np.ndarray, side: int, stri
     return Windows(bounds[keep], weight[keep] / max(weight[keep].sum(), 1e-12))
 
 
-def window_terms(
-    xray: np.ndarray, pixel_weight: np.ndarray, drr: np.ndarray, jacobian: np.ndarray, bounds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """NCC [n, w], gradient of ``1 - NCC`` [n, w, p] and Gauss-Newton matrix [n, w, p, p] per window.
-
-    ``xray`` and ``pixel_weight`` [rows, columns]; ``drr`` [n, rows, columns]; ``jacobian``
-    [n, rows, columns, p], by p = 6 coordinates of the pose and perhaps further parameters; ``bounds`` [w, 4] as
-    in :class:`Windows`.
-    """
-    return correlations(xray, pixel_weight, drr, jacobian, Cells.of(bounds))
-
-
 class WindowedNCC:
     """A weighted mixture of windowed NCC at several window sizes on one image scale.
 
@@ -143,7 +131,7 @@ class WindowedNCC:
         self._cells = Cells.of(self.bounds)
 
     def terms(self, drr: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """:func:`window_terms` of the filtered images, averaged over the filter's channels."""
+        """What :func:`.window_sums.correlations` gives of the filtered images, averaged over the filter's channels."""
         parts = [
             correlations(x, self.pixel_weight, d, j, self._cells)
             for x, d, j in zip(self._xray_channels, *self._channels(drr, jacobian))
