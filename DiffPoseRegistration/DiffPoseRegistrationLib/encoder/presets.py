@@ -114,5 +114,11 @@ def chosen_settings(
 ) -> TrainingSettings:
     """The settings of the preset ``name``, with those in ``training`` by name and then those in ``budget`` that are not
     None instead. Raises InputError."""
-    settings = TrainingSettings.from_json(training or {}, preset(name).training)
+    return changed(preset(name).training, training, budget)
+
+
+def changed(base: TrainingSettings, training: Mapping[str, Any] | None, budget: Mapping[str, Any]) -> TrainingSettings:
+    """``base`` with those in ``training`` by name and then those in ``budget`` that are not None instead. Raises
+    InputError."""
+    settings = TrainingSettings.from_json(training or {}, base)
     return TrainingSettings.from_json({key: value for key, value in budget.items() if value is not None}, settings)

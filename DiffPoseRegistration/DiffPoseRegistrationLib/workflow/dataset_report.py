@@ -12,13 +12,14 @@ from ..datasets.dataset import Dataset, Frame, Subject
 from ..imaging.values import XRay
 from ..metrics.rates import success_rates
 from ..refinement.pyramid import reduced
+from ..refinement.verdict import VERDICTS
 from ..rendering.renderer import Renderer
 from .charts import cumulative, scatter, strips
 from .dataset_run import DatasetRun
 from .document import Block, Figure, Heading, Items, Picture, Table, Text, write_document
 from .pictures import overlay_picture, write_png
 from .register import PICTURE_SIDE, renderer_for
-from .summary import Rows
+from .summary import Rows, predicted_and_true
 
 # Name, definition, key.
 _ERRORS = (
@@ -202,12 +203,8 @@ def _by_subject(rows: Rows) -> dict[str, list[float | None]]:
 
 
 def _by_verdict(rows: Rows) -> dict[str, list[tuple[float, float]]]:
-    scored = [row for row in rows if "tre_mm" in row]
-    return {
-        verdict: [(r["predicted_error_mm"], r["tre_mm"]) for r in scored if r["verdict"] == verdict]
-        for verdict in ("accept", "check", "reject")
-        if any(row["verdict"] == verdict for row in scored)
-    }
+    pairs = {verdict: predicted_and_true([r for r in rows if r.get("verdict") == verdict]) for verdict in VERDICTS}
+    return {verdict: of_these for verdict, of_these in pairs.items() if of_these}
 
 
 # -- pictures -------------------------------------------------------------------------------------------------------

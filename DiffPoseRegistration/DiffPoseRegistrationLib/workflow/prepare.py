@@ -10,6 +10,7 @@ import numpy as np
 
 from ..encoder.lessons import TrainingBody
 from ..encoder.model_file import PreparedModel
+from ..encoder.presets import changed
 from ..encoder.pretrained import PretrainedEncoder
 from ..encoder.settings import TrainingSettings
 from ..encoder.training import TrainingProgress, train
@@ -122,8 +123,7 @@ def finetuning(
     """The settings to go on from ``pretrained`` with: its own, with those in ``training`` by name and then those in
     ``budget`` that are not None instead; without ``until_mm`` and ``steps`` of its own. Raises InputError."""
     base = replace(pretrained.settings, until_mm=None, steps=None, seed=TrainingSettings.seed)
-    given = {**(training or {}), **{key: value for key, value in budget.items() if value is not None}}
-    return TrainingSettings.from_json(given, base)
+    return changed(base, training, budget)
 
 
 def training_reporter(
