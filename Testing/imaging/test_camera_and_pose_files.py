@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 from DiffPoseRegistrationLib.errors import InputError
 from DiffPoseRegistrationLib.geometry.camera import Camera
-from DiffPoseRegistrationLib.imaging.camera_file import read_camera, read_views, split_view
+from DiffPoseRegistrationLib.imaging.camera_file import read_camera, read_views
+from DiffPoseRegistrationLib.imaging.file_views import split_view
 from DiffPoseRegistrationLib.imaging.pose_file import read_pose, read_truth, write_pose
 
 CAMERA = {"source_to_detector_mm": 1020.0, "rows": 512, "columns": 400, "pixel_spacing_mm": [0.5, 0.6]}

@@ -68,10 +68,10 @@ def add_camera(parser: Any, *, several: bool = False) -> None:
     more = {"nargs": "+"} if several else {}
     parser.add_argument(
         "--camera",
-        metavar="JSON",
+        metavar="FILE",
         help="X-ray geometry: a JSON file with source_to_detector_mm, rows, columns, pixel_spacing_mm [row, column], "
-        "or intrinsic_matrix_px; FILE:VIEW for one view of several; or a MayaCam 2.0 file"
-        + ("; one for each X-ray, in order" if several else ""),
+        "or intrinsic_matrix_px; FILE:VIEW for one view of several; or a file of MayaCam 2.0, RTK (.xml, FILE:NUMBER "
+        "for one projection of several) or plastimatch (.txt)" + ("; one for each X-ray, in order" if several else ""),
         **more,
     )
 
@@ -117,7 +117,7 @@ def given_camera(args: argparse.Namespace) -> Camera | None:
         return None
     from ..imaging.camera_file import read_camera
 
-    camera = read_camera(args.camera)
+    camera = read_camera(args.camera, getattr(args, "xray", None))
     viewed_from = getattr(args, "viewed_from", None)
     return replace(camera, viewed_from=viewed_from) if viewed_from else camera
 

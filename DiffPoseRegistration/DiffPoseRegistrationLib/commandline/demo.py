@@ -89,9 +89,9 @@ def _run(args: argparse.Namespace) -> None:
     else:
         _say(1, "Reading your CT and X-ray")
     ct, xray = arguments.load_ct(args.ct), arguments.load_xray(args)
-    truth = read_truth(args.truth) if args.truth else None
+    truth = read_truth(args.truth, args.xray) if args.truth else None
     if args.centre_pose:
-        centre = read_pose(args.centre_pose)
+        centre = read_pose(args.centre_pose, args.xray)
     else:
         centre = view_pose(args.view, ct.centre_ras, arguments.source_to_isocentre(args, xray.camera, args.xray)[0])
     # Less is known of where a real X-ray was taken from than of the simulated one.

@@ -39,8 +39,13 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--write-camera",
         metavar="FILE",
-        help="write the camera and the place of one JSON or MayaCam file: .txt (MayaCam 2.0) or .json (with "
-        "projection_matrix_px)",
+        help="write the camera and the place of one camera's file as .json (with projection_matrix_px), .txt (MayaCam "
+        "2.0), .plastimatch.txt or .xml (RTK)",
+    )
+    parser.add_argument(
+        "--of",
+        metavar="XRAY",
+        help="the X-ray that belongs to a geometry of RTK or plastimatch, which leave its size to it",
     )
     explain.add_options(parser)
     parser.set_defaults(run=run)
@@ -73,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(name: str, args: argparse.Namespace) -> list[str]:
-    from ..imaging.camera_file import read_camera, split_view
-    from ..imaging.mayacam import is_mayacam
+    from ..imaging.calibration_file import is_calibration
+    from ..imaging.file_views import split_view
 
     path, view = split_view(name)
     suffix = path.suffix.lower()
@@ -82,8 +87,8 @@ def _describe(name: str, args: argparse.Namespace) -> list[str]:
         raise InputError(f"{path} does not exist; check the path.")
     if suffix == ".json":
         return _json(name, path, view)
-    if is_mayacam(path):
-        return ["camera", *_camera_lines(read_camera(path)), *_place_lines(name)]
+    if is_calibration(name):
+        return _calibration(name, args.of)
     if suffix == ".safetensors":
         return _model(path)
     if suffix in _TRANSFORMS:
@@ -100,22 +105,37 @@ def _write_camera(args: argparse.Namespace) -> None:
     from ..imaging.calibration import read_placement
     from ..imaging.camera_file import MATRIX_KEY, read_camera
     from ..imaging.mayacam import write_mayacam
+    from ..imaging.plastimatch_geometry import write_plastimatch
     from ..imaging.pose_file import POSE_KEY, read_pose
+    from ..imaging.rtk_geometry import write_rtk
     from ..workflow.result_file import write_json
 
     if len(args.files) != 1:
         raise InputError("--write-camera takes one file; give them one after the other.")
-    camera, place = read_camera(args.files[0]), read_placement(args.files[0])
+    camera, place = read_camera(args.files[0], args.of), read_placement(args.files[0], args.of)
     pose = place.camera_to_lab if place is not None else read_pose(args.files[0])
     target = Path(args.write_camera)
-    if target.suffix.lower() == ".txt":
+    if target.name.lower().endswith(".plastimatch.txt"):
+        write_plastimatch(target, camera, pose)
+    elif target.suffix.lower() == ".txt":
         write_mayacam(target, camera, rigid.inverse(pose))
+    elif target.suffix.lower() == ".xml":
+        write_rtk(target, camera, pose)
     elif target.suffix.lower() == ".json":
         matrix = projection_matrix(camera, rigid.inverse(pose))
         write_json(target, {"camera": camera.to_json(), POSE_KEY: pose, MATRIX_KEY: matrix})
     else:
-        raise InputError(f"{target} must end in .txt (MayaCam 2.0) or .json.")
+        raise InputError(f"{target} must end in .json, .txt (MayaCam 2.0), .plastimatch.txt or .xml (RTK).")
     print(f"Wrote {target}.")
+
+
+def _calibration(name: str, xray: str | None) -> list[str]:
+    from ..imaging.calibration_file import read_calibration
+
+    found = read_calibration(name, xray)
+    frame = "world (RAS, mm)" if found.is_world else "lab (mm)"
+    rows = [_row(row) for row in found.camera_to_lab]
+    return ["camera", *_camera_lines(found.camera), f"place, camera to {frame}", *rows]
 
 
 def _is_volume(path: Path) -> bool:
@@ -195,7 +215,8 @@ def _pose(name: str) -> list[str]:
 
 
 def _json(name: str, path: Path, view: str | None) -> list[str]:
-    from ..imaging.camera_file import MATRIX_KEY, read_camera, read_entry, read_views
+    from ..imaging.camera_file import MATRIX_KEY, read_camera, read_views
+    from ..imaging.file_views import read_entry
     from ..imaging.pose_file import POSE_KEY
 
     views = read_views(path) if view is None and _has_views(path) else {view or "": None}

@@ -245,7 +245,7 @@ def centre_pose(args: argparse.Namespace, camera: Camera, ct: CTVolume) -> tuple
     from ..imaging.pose_file import read_pose
 
     if args.centre_pose:
-        return read_pose(args.centre_pose), args.centre_pose
+        return read_pose(args.centre_pose, args.xray), args.centre_pose
     distance, origin = arguments.source_to_isocentre(args, camera, args.xray)
     if not args.angles_of_xray:
         return view_pose(args.view, ct.centre_ras, distance), origin

@@ -140,7 +140,7 @@ def _centre_settings(args: argparse.Namespace, camera: Camera) -> dict[str, obje
     from ..imaging.pose_file import read_pose
 
     if args.centre_pose:
-        return {"centre_camera_to_world_ras_mm": read_pose(args.centre_pose)}
+        return {"centre_camera_to_world_ras_mm": read_pose(args.centre_pose, args.xray)}
     distance, _ = arguments.source_to_isocentre(args, camera, args.xray)
     return {"view": args.view, "source_to_isocentre_mm": distance}
 

@@ -40,7 +40,8 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:
         "register",
         help="find the pose of an X-ray, or of several",
         description="Find where an X-ray of a CT was taken from. Several X-rays share one pose if their cameras tell "
-        "where they stand to one another (lab_to_camera_mm in JSON, or MayaCam 2.0 files); else each gets its own.",
+        "where they stand to one another (lab_to_camera_mm in JSON, or a calibration of MayaCam 2.0, RTK or "
+        "plastimatch); else each gets its own.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -187,15 +188,15 @@ def _shots(args: argparse.Namespace) -> list[Shot]:
     from ..workflow.several import Shot
 
     each = arguments.one_by_one(args)
-    placements = [read_placement(one.camera) if one.camera else None for one in each]
+    placements = [read_placement(one.camera, one.xray) if one.camera else None for one in each]
     together = not args.separately and are_calibrated([Path(one.xray).name for one in each], placements)
     return [
         Shot(
             name=name,
             xray=arguments.load_xray(one),
             camera_to_lab=place.camera_to_lab if together and place else None,
-            initial=read_pose(one.initial) if one.initial else None,
-            truth=read_truth(one.truth) if one.truth else None,
+            initial=read_pose(one.initial, one.xray) if one.initial else None,
+            truth=read_truth(one.truth, one.xray) if one.truth else None,
         )
         for name, one, place in zip(_names(each), each, placements)
     ]
@@ -203,7 +204,7 @@ def _shots(args: argparse.Namespace) -> list[Shot]:
 
 def _names(each: list[argparse.Namespace]) -> list[str]:
     """A name for each X-ray that a folder may have: its camera's view, else its file; made different by numbers."""
-    from ..imaging.camera_file import split_view
+    from ..imaging.file_views import split_view
 
     names: list[str] = []
     for one in each:
@@ -280,9 +281,9 @@ def _as_settings(one: argparse.Namespace) -> dict[str, Any]:
     camera = arguments.given_camera(one)
     settings: dict[str, Any] = {"camera": None if camera is None else camera.to_json()}
     if one.initial:
-        settings["initial_camera_to_world_ras_mm"] = read_pose(one.initial)
+        settings["initial_camera_to_world_ras_mm"] = read_pose(one.initial, one.xray)
     if one.truth:
-        truth = read_truth(one.truth)
+        truth = read_truth(one.truth, one.xray)
         settings["truth"] = {
             "camera_to_world_ras_mm": truth.camera_to_world,
             "landmarks_ras_mm": truth.landmarks_ras_mm,

@@ -14,8 +14,9 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.camera import Camera
 from ..imaging.calibration import read_placement
-from ..imaging.camera_file import read_camera, read_entry, read_views
+from ..imaging.camera_file import read_camera, read_views
 from ..imaging.ct_reader import read_ct
+from ..imaging.file_views import read_entry
 from ..imaging.pose_file import Truth, read_truth
 from ..imaging.xray_reader import read_xray
 from .dataset import Dataset, Frame, Prior, Subject

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import rigid
-from .camera_file import read_entry, split_view
-from .mayacam import is_mayacam, read_mayacam
+from .calibration_file import is_calibration, read_calibration
+from .file_views import read_entry, split_view
+from .picture_grid import Picture
 
 LAB_KEY = "lab_to_camera_mm"
 _SAME_PLACE = 1e-6
@@ -27,30 +28,31 @@ class Placement:
     camera_to_lab
         [4, 4], mm: ``x_lab = camera_to_lab @ x_camera``.
     lab
-        Names the common frame: what the camera's file calls its ``lab``, else the JSON file itself, or the folder of a
-        MayaCam file.
+        Names the common frame: what the camera's file calls its ``lab``, else the JSON or RTK file itself, or the
+        folder of a MayaCam or plastimatch file.
     """
 
     camera_to_lab: np.ndarray
     lab: str
 
 
-def read_placement(spec: str | Path) -> Placement | None:
-    """Where the camera of a file (``FILE`` or ``FILE:VIEW`` in JSON, or MayaCam 2.0) stands; None if it does not say.
+def read_placement(spec: str | Path, picture: Picture | None = None) -> Placement | None:
+    """Where the camera of a file (``FILE`` or ``FILE:VIEW`` in JSON, or a calibration of another program) stands; None
+    if it does not say. ``picture`` as in ``read_camera``.
 
     Raises
     ------
     InputError
         If the file cannot be read or its place is no rigid matrix.
     """
-    path, view = split_view(spec)
-    if view is None and is_mayacam(path):
-        return Placement(rigid.inverse(read_mayacam(path)[1]), str(path.resolve().parent))
+    if is_calibration(spec):
+        calibration = read_calibration(spec, picture)
+        return Placement(calibration.camera_to_lab, calibration.lab)
     entry, name = read_entry(spec, "camera")
     if entry.get(LAB_KEY) is None:
         return None
     lab_to_camera = rigid.validated_pose(entry[LAB_KEY], f"{LAB_KEY} of {name}")
-    return Placement(rigid.inverse(lab_to_camera), str(entry.get("lab") or path.resolve()))
+    return Placement(rigid.inverse(lab_to_camera), str(entry.get("lab") or split_view(spec)[0].resolve()))
 
 
 def are_calibrated(names: Sequence[str], placements: Sequence[Placement | None]) -> bool:
@@ -69,7 +71,7 @@ def are_calibrated(names: Sequence[str], placements: Sequence[Placement | None])
     if without:
         raise InputError(
             f"Where the camera of {' and '.join(without)} stands is not known, but that of the other X-rays is; give "
-            f"each a --camera with '{LAB_KEY}' or of MayaCam 2.0, {remedy}."
+            f"each a --camera with '{LAB_KEY}' or of one calibration, {remedy}."
         )
     known = [place for place in placements if place is not None]
     for n, place in enumerate(known):

@@ -96,7 +96,12 @@ def image_size(path: Path) -> tuple[int, ...]:
     RuntimeError
         If the header cannot be read.
     """
-    return _header(path, _reader_name(path) or "GDCMImageIO").GetSize()
+    return picture_header(path).GetSize()
+
+
+def picture_header(path: Path) -> sitk.ImageFileReader:
+    """A reader that knows the header: size, origin, spacing, direction. Raises RuntimeError like :func:`image_size`."""
+    return _header(path, _reader_name(path) or "GDCMImageIO")
 
 
 def _read_dicom(path: Path) -> sitk.Image:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .camera_file import read_entry, split_view
+from .file_views import read_entry, split_view
 from .files import LPS_RAS, existing_file
 
 KEY = "landmarks_ras_mm"

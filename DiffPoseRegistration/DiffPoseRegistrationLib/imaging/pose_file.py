@@ -16,9 +16,12 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..geometry import rigid
 from . import landmark_file
-from .camera_file import MATRIX_KEY, read_entry, read_projection, split_view
+from .calibration_file import is_calibration, read_calibration
+from .camera_file import MATRIX_KEY, read_projection
+from .file_views import read_entry, split_view
 from .files import LPS_RAS, existing_file, write_whole
 from .image_file import call_simpleitk
+from .picture_grid import Picture
 
 ITK_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
 WRITABLE_SUFFIXES = (".h5", ".tfm")
@@ -33,33 +36,35 @@ class Truth:
     landmarks_ras_mm: np.ndarray | None
 
 
-def read_pose(spec: str | Path) -> np.ndarray:
-    """Pose ``camera_to_world`` [4, 4] (RAS, mm) from a JSON file (``FILE`` or ``FILE:VIEW``) or from a
-    linear transform that 3D Slicer saved (.h5, .tfm, .txt).
+def read_pose(spec: str | Path, picture: Picture | None = None) -> np.ndarray:
+    """Pose ``camera_to_world`` [4, 4] (RAS, mm) from a JSON file (``FILE`` or ``FILE:VIEW``), from a linear transform
+    that 3D Slicer saved (.h5, .tfm, .txt), or from a geometry of RTK or plastimatch for the X-ray ``picture``.
 
     Raises
     ------
     InputError
         If the file is missing, holds no pose, or its transform is not rigid.
     """
-    path, view = split_view(spec)
-    if view is None and path.suffix.lower() in ITK_SUFFIXES:
-        return _read_itk(path)
-    return _pose_of_entry(*read_entry(spec, "pose"))
+    if _is_json(spec):
+        return _pose_of_entry(*read_entry(spec, "pose"))
+    if is_calibration(spec):
+        calibration = read_calibration(spec, picture)
+        if not calibration.is_world:
+            raise InputError(f"{spec} says where a camera stands in its lab, not in the CT; give a pose.")
+        return calibration.camera_to_lab
+    return _read_itk(split_view(spec)[0])
 
 
-def read_truth(spec: str | Path) -> Truth:
-    """The known pose and the landmarks in a JSON file (``FILE`` or ``FILE:VIEW``), or the pose alone from
-    a transform file.
+def read_truth(spec: str | Path, picture: Picture | None = None) -> Truth:
+    """The known pose and the landmarks in a JSON file (``FILE`` or ``FILE:VIEW``), or the pose alone from another file.
 
     Raises
     ------
     InputError
         As :func:`read_pose`, and if landmarks are no list of three numbers each.
     """
-    path, view = split_view(spec)
-    if view is None and path.suffix.lower() in ITK_SUFFIXES:
-        return Truth(_read_itk(path), None)
+    if not _is_json(spec):
+        return Truth(read_pose(spec, picture), None)
     entry, name = read_entry(spec, "reference pose")
     landmarks = entry.get(landmark_file.KEY)
     if landmarks is not None:
@@ -84,6 +89,11 @@ def write_pose(path: str | Path, camera_to_world: np.ndarray) -> None:
     transform.SetMatrix(from_parent[:3, :3].ravel().tolist())
     transform.SetTranslation(from_parent[:3, 3].tolist())
     write_whole(path, lambda made: sitk.WriteTransform(transform, str(made)))
+
+
+def _is_json(spec: str | Path) -> bool:
+    path, view = split_view(spec)
+    return not is_calibration(spec) and (view is not None or path.suffix.lower() not in ITK_SUFFIXES)
 
 
 def _pose_of_entry(entry: dict, name: str) -> np.ndarray:

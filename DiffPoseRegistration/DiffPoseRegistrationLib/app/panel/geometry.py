@@ -204,12 +204,15 @@ class GeometrySection(Section):
         self.panel.geometry_changed()
 
     def _read_camera(self) -> None:
-        from ...imaging.camera_file import read_camera  # brings SimpleITK, which the panel need not wait for
+        # These bring SimpleITK, which the panel need not wait for.
+        from ...imaging.camera_file import read_camera
+        from ...imaging.picture_grid import PictureGrid
 
-        chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("X-ray geometry"), "", "JSON (*.json)")
+        kinds = _("JSON, MayaCam 2.0 or plastimatch") + " (*.json *.txt)"
+        chosen = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("X-ray geometry"), "", kinds)
         if chosen:
             path, xray = Path(chosen), self.parameters.xray
-            camera = turning.as_turned(xray, read_camera(path))
+            camera = turning.as_turned(xray, read_camera(path, PictureGrid(*turning.size_in_file(xray))))
             xray_node.set_camera(xray, camera, {"source_to_detector_mm": path.name})
             self.panel.geometry_changed()
 
