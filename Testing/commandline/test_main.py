@@ -211,3 +211,13 @@ def test_ctrl_c(monkeypatch, capsys):
     monkeypatch.setattr("DiffPoseRegistrationLib.commandline.info.run", interrupt)
     assert main(["info", "x"]) == 130
     assert "stopped" in capsys.readouterr().err
+
+
+def test_the_open_field_can_be_given(case, capsys):
+    xray = next((case / "case").glob("xray.*"))
+    assert main(["info", str(xray), "--open-field", "70000"]) == 0
+    assert "I0 = 70000, as given" in capsys.readouterr().out
+    assert main(["info", str(xray), "--open-field", "nan"]) == 2
+    assert "give the value of a pixel without patient" in capsys.readouterr().out
+    prepared = ["prepare", "--ct", case / "no.nrrd", "--xray", xray, "--open-field", "-1"]
+    assert main([str(a) for a in [*prepared, "--out", case / "m.safetensors"]]) == 2

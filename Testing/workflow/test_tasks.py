@@ -70,7 +70,12 @@ def test_simulate_then_register(launcher, ct_file, tmp_path):
         tmp_path,
         "register",
         {"ct": path, "xray": job.result / "xray.nrrd", "model": None},
-        {"camera": CAMERA.to_json(), "polarity": "bright-is-air", "initial_camera_to_world_ras_mm": start.tolist()},
+        {
+            "camera": CAMERA.to_json(),
+            "polarity": "bright-is-air",
+            "open_field": 60000.0,
+            "initial_camera_to_world_ras_mm": start.tolist(),
+        },
     )
     assert state is State.FINISHED, event
     data = json.loads((registered.result / "result.json").read_text(encoding="utf-8"))

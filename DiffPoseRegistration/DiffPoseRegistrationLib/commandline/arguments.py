@@ -62,6 +62,12 @@ def add_xray_reading(parser: argparse.ArgumentParser, *, several: bool = False) 
         default="auto",
         help="whether air or bone has the large values",
     )
+    group.add_argument(
+        "--open-field",
+        type=float,
+        metavar="VALUE",
+        help="grey value where no patient is, for the logarithm (default: the brightest part of the image)",
+    )
 
 
 def add_camera(parser: Any, *, several: bool = False) -> None:
@@ -124,7 +130,12 @@ def given_camera(args: argparse.Namespace) -> Camera | None:
 
 def reading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of ``read_xray`` besides the camera."""
-    return {"frame": args.frame, "intensity": args.intensity, "polarity": args.polarity}
+    return {
+        "frame": args.frame,
+        "intensity": args.intensity,
+        "polarity": args.polarity,
+        "open_field": args.open_field,
+    }
 
 
 def reading_settings(args: argparse.Namespace) -> dict[str, Any]:

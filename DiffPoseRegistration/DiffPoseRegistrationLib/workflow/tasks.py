@@ -21,8 +21,8 @@ pretrain
     as there. Resumable.
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
-    ``viewed_from``, ``frame``, ``intensity``, ``polarity`` as for ``read_xray``; ``method``, ``device``;
-    ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``distance_tolerance_mm``, ``principal_point_tolerance_px``,
+    ``viewed_from``, ``frame``, ``intensity``, ``polarity``, ``open_field`` as for ``read_xray``; ``method``,
+    ``device``; ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``distance_tolerance_mm``, ``principal_point_tolerance_px``,
     ``seconds`` as in ``register.Search``; ``landmarks_ras_mm``; ``truth``; ``pictures``, ``preview_px``]. Results:
     ``result.json``, ``pose.h5`` and, unless ``pictures`` is false, ``overlay.png``. Preview: ``preview.npy``, the
     simulated X-ray at the current pose, ``preview_px`` (default 0: none) pixels on its longer side. The pose and its
@@ -391,7 +391,9 @@ def _renderer(ct: CTVolume, context: JobContext) -> Renderer:
 def _reading(settings: TaskSettings) -> dict[str, Any]:
     """Keyword arguments of ``read_xray``."""
     viewed_from = settings.text("viewed_from", None)
-    return {"camera": settings.camera("camera", None), "viewed_from": viewed_from, **settings.given(*_READING)}
+    open_field = settings.number("open_field", 0, math.inf, None)
+    given = {"viewed_from": viewed_from, "open_field": open_field, **settings.given(*_READING)}
+    return {"camera": settings.camera("camera", None), **given}
 
 
 def _write_simulated(folder: Path, image: np.ndarray, camera: Camera, pose: np.ndarray) -> None:
