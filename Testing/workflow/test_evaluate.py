@@ -3,12 +3,15 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from DiffPoseRegistrationLib.commandline.main import main
 from DiffPoseRegistrationLib.datasets.case_folder import find_cases
 from DiffPoseRegistrationLib.errors import InputError
+from DiffPoseRegistrationLib.imaging.ct_reader import read_ct
+from DiffPoseRegistrationLib.imaging.volume_mapping import VolumeMapping
 from DiffPoseRegistrationLib.workflow.evaluate import evaluate
 from DiffPoseRegistrationLib.workflow.summary import table
 from stand_ins import install_register, result
@@ -47,6 +50,29 @@ def _shifted_by(millimetres):
         return calls
 
     return install
+
+
+def test_a_ct_is_read_by_the_mapping_of_its_model(cases, tmp_path, monkeypatch):
+    """Of two models the one is taken that was made for this very volume, read by its own mapping."""
+    (case,) = find_cases([cases / "one"])
+    other = VolumeMapping("table", ((-1000.0, -1000.0), (1000.0, 2000.0)))
+    path, pose = cases / "one" / "ct.nrrd", np.array(case.truth.camera_to_world)
+    known = {mapping: read_ct(path, mapping).fingerprint for mapping in (VolumeMapping(), other)}
+    models = [
+        SimpleNamespace(mapping=VolumeMapping(), ct_fingerprint="of another", ct_name="another"),
+        SimpleNamespace(mapping=other, ct_fingerprint=known[other], ct_name="mine"),
+    ]
+    seen = []
+
+    def register(ct, views, *, model=None, **_):
+        seen.append((ct.fingerprint, model))
+        return result(pose, pose, views[0].xray)
+
+    install_register(monkeypatch, register)
+    evaluate(path, [cases / "one"], tmp_path / "a", models=models)
+    assert known[other] != known[VolumeMapping()] and seen == [(known[other], models[1])]
+    with pytest.raises(InputError, match=r"No model was made for ct\.nrrd \(made for: another\)"):
+        evaluate(path, [cases / "one"], tmp_path / "b", models=models[:1])
 
 
 def test_rows_and_summary(cases, tmp_path, monkeypatch):

@@ -257,12 +257,11 @@ class _Patients:
             self._last = None  # two CTs at once may be more than the memory holds
             from .register import renderer_for
 
-            ct = read_ct(path)
+            ct, model = _read_ct(path, self._models)
             if path not in self._centres:
                 for sentence in ct.warnings:
                     self._say(sentence)
             self._centres[path] = ct.centre_ras
-            model = _model_for(ct, self._models) if self._models else None
             self._last = path, _Patient(ct, renderer_for(ct), model)
         return self._last[1]
 
@@ -271,12 +270,25 @@ class _Patients:
         return self._centres[path] if path in self._centres else self.at(path).ct.centre_ras
 
 
-def _model_for(ct: CTVolume, models: Sequence[PreparedModel]) -> PreparedModel:
-    for model in models:
-        if model.ct_fingerprint == ct.fingerprint:
-            return model
+def _read_ct(path: Path, models: Sequence[PreparedModel]) -> tuple[CTVolume, PreparedModel | None]:
+    """The CT, and that of the ``models`` which was made for it and by whose mapping it is read."""
+    if not models:
+        return read_ct(path), None
+    refusals = []
+    for mapping in dict.fromkeys(model.mapping for model in models):
+        try:
+            ct = read_ct(path, mapping)
+        except InputError as refusal:  # as another mapping than its own reads it, it may be no body
+            refusals.append(refusal)
+            continue
+        for model in models:
+            if model.ct_fingerprint == ct.fingerprint:
+                return ct, model
     made_for = ", ".join(model.ct_name for model in models)
-    raise InputError(f"No model was made for {ct.name} (made for: {made_for}); run 'prepare' with this CT first.")
+    raise InputError(
+        f"No model was made for {path.name} (made for: {made_for}); run 'prepare' with this CT first."
+        + "".join(f" Read as one of theirs: {refusal}" for refusal in refusals)
+    )
 
 
 def _in_short(row: dict[str, Any]) -> str:

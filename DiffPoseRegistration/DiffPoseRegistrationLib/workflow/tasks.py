@@ -22,11 +22,12 @@ pretrain
 register
     Inputs ``ct``, ``xray``, [``model``]. Settings: ``initial_camera_to_world_ras_mm`` without a model; [``camera``,
     ``viewed_from``, ``frame``, ``intensity``, ``polarity``, ``open_field`` as for ``read_xray``; ``method``,
-    ``device``; ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``distance_tolerance_mm``, ``principal_point_tolerance_px``,
-    ``seconds`` as in ``register.Search``; ``landmarks_ras_mm``; ``truth``; ``pictures``, ``preview_px``]. Results:
-    ``result.json``, ``pose.h5`` and, unless ``pictures`` is false, ``overlay.png``. Preview: ``preview.npy``, the
-    simulated X-ray at the current pose, ``preview_px`` (default 0: none) pixels on its longer side. The pose and its
-    similarity travel with the progress as ``camera_to_world_ras_mm`` and ``similarity``.
+    ``device``; ``range_deg_mm``, ``twins``, ``grid_deg_mm``, ``distance_tolerance_mm``,
+    ``principal_point_tolerance_px``, ``seconds`` as in ``register.Search``; ``landmarks_ras_mm``; ``truth``;
+    ``pictures``, ``preview_px``]. Results: ``result.json``, ``pose.h5`` and, unless ``pictures`` is false,
+    ``overlay.png``. Preview: ``preview.npy``, the simulated X-ray at the current pose, ``preview_px`` (default 0:
+    none) pixels on its longer side. The pose and its similarity travel with the progress as
+    ``camera_to_world_ras_mm`` and ``similarity``.
     ``meaning``: what the pixels of a picture mean, as ``PixelMeaning.to_json``; a DICOM file tells itself.
     Several X-rays: ``xray`` is a list and ``views`` a list of tables, one for each, with ``name``, ``camera``,
     ``meaning``, ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose),
