@@ -11,7 +11,8 @@ import pytest
 import torch
 from DiffPoseRegistrationLib.encoder import lessons
 from DiffPoseRegistrationLib.encoder.distributed import launched, take_own_gpu
-from DiffPoseRegistrationLib.encoder.lessons import Lesson, Lessons
+from DiffPoseRegistrationLib.encoder.lesson import Lesson
+from DiffPoseRegistrationLib.encoder.lessons import Lessons
 from DiffPoseRegistrationLib.encoder.parameterisation import Seen
 from DiffPoseRegistrationLib.encoder.trainer import Trainer
 from DiffPoseRegistrationLib.errors import InputError
@@ -49,7 +50,9 @@ def _alone(both):
                 made.append(super().lesson(number, done))
             return Lesson(
                 torch.cat([one.images for one in made]),
+                torch.cat([one.usable for one in made]),
                 Seen(*(torch.cat(parts) for parts in zip(*(one.true for one in made)))),
+                torch.cat([one.zooms for one in made]),
                 np.concatenate([one.clean for one in made]),
                 0,
                 0,

@@ -10,9 +10,11 @@ from DiffPoseRegistrationLib.encoder.losses import (
     landmark_distance,
     log_distance,
     ncc_distance,
+    scene_distance,
 )
 from DiffPoseRegistrationLib.encoder.parameterisation import Seen
 from DiffPoseRegistrationLib.geometry import rigid
+from DiffPoseRegistrationLib.geometry.camera import Camera
 from DiffPoseRegistrationLib.metrics.errors import target_registration_errors
 from encoder_scenes import LANDMARKS, oblique_frame
 
@@ -33,6 +35,34 @@ def test_landmark_distance_is_the_target_registration_error(pairs):
     found = landmark_distance(_seen(frame, a), _seen(frame, b), torch.from_numpy(frame.points(LANDMARKS)))
     expected = [target_registration_errors(x, y, LANDMARKS).mean() for x, y in zip(a, b)]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_scene_coordinates_are_points_that_project_to_their_cells(pairs):
+    """Points of the body at the isocentre's depth, projected by the camera, are what the cell at that pixel shows."""
+    frame, poses, _ = pairs
+    camera, zooms = Camera(1020.0, 4, 5, (60.0, 60.0)), np.array([1.0, 0.8, 1.2, 1.0, 1.1])
+    pixels = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1)
+    positions = frame.relative(poses)[1]
+    points = np.empty((5, 3, 4, 5))
+    for n in range(5):
+        # By another way than the loss: through the world, from the camera zoomed.
+        on_detector = camera.zoomed(zooms[n]).pixels_to_camera(pixels)
+        at_depth = on_detector * (positions[n, 2] / 1020.0)
+        points[n] = np.moveaxis(frame.points(rigid.transform_points(poses[n], at_depth.reshape(-1, 3))), 1, 0).reshape(
+            3, 4, 5
+        )
+    rays = torch.from_numpy(camera.pixels_to_camera(pixels) / 1020.0)
+    shares = torch.rand(5, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    arguments = _seen(frame, poses), torch.from_numpy(zooms), rays, shares
+    assert scene_distance(torch.from_numpy(points), *arguments).max() < 0.011
+    aside = points + np.array([3.0, 0, 4.0])[:, None, None]
+    np.testing.assert_allclose(scene_distance(torch.from_numpy(aside), *arguments), 5, rtol=1e-4)
+    # A cell that shows nothing counts for nothing, and an image of nothing not at all.
+    shares[:4, 1:] = 0
+    shares[4] = 0
+    aside[:, :, 1:] += 1e3
+    expected = 5 * np.minimum(shares.sum((1, 2)).numpy(), 1)
+    np.testing.assert_allclose(scene_distance(torch.from_numpy(aside), *arguments), expected, rtol=1e-4)
 
 
 def test_double_geodesic_is_angle_and_way_of_the_source(pairs):

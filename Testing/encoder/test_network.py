@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from DiffPoseRegistrationLib.encoder.network import NetworkShape, PoseEncoder
+from DiffPoseRegistrationLib.encoder.network import CELLS, NetworkShape, PoseEncoder
 from DiffPoseRegistrationLib.errors import InputError
 
 
@@ -12,7 +12,8 @@ def test_any_size_of_image_and_no_company_matters(shape):
     network = PoseEncoder(shape).eval()
     for size in ((64, 64), (48, 64), (64, 16), (33, 61)):
         image = torch.rand(2, 1, *size)
-        poses, weights = network(image)
+        poses, weights, coordinates = network(image)
+        assert coordinates is None if shape.backbone != "patch" else coordinates.shape == (2, 3, CELLS, CELLS)
         assert poses.shape == (2, shape.hypotheses, shape.outputs) and weights.shape == (2, shape.hypotheses)
         torch.testing.assert_close(network(image)[0][:1], network(image[:1])[0], atol=1e-4, rtol=1e-3)
     assert shape.hypotheses > 1 or (weights == 0).all()

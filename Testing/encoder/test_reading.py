@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from DiffPoseRegistrationLib.encoder.aim import Aim
 from DiffPoseRegistrationLib.encoder.network import NetworkShape, PoseEncoder
 from DiffPoseRegistrationLib.encoder.parameterisation import Parameterisation
 from DiffPoseRegistrationLib.encoder.reading import PoseReader, XRayStack
@@ -30,16 +31,17 @@ def seen():
     return renderer, pose, _averaged(renderer, pose)
 
 
-def _averaged(renderer, pose):
-    fine = renderer.render(SMALL.resampled(SMALL.rows * 4, SMALL.columns * 4), pose)
+def _averaged(renderer, pose, zoom=1.0):
+    fine = renderer.render(SMALL.resampled(SMALL.rows * 4, SMALL.columns * 4).zoomed(zoom), pose)
     return fine.reshape(SMALL.rows, 4, SMALL.columns, 4).mean(axis=(1, 3))
 
 
-def _seen(image, camera, mask=None, turn=None):
+def _seen(image, camera, mask=None, turn=None, zoom=1.0):
     """Image and mask [rows, columns] in the network's camera."""
     mask = np.ones(image.shape, bool) if mask is None else mask
     stack = XRayStack(torch.from_numpy(image)[None], torch.from_numpy(mask)[None], camera, SMALL)
-    found, covered = stack.seen([0], (np.eye(3) if turn is None else turn)[None])
+    aims = Aim((np.eye(3) if turn is None else turn)[None], np.array([zoom]))
+    found, covered = stack.seen([0], aims)
     assert found.shape == covered.shape == (1, 1, 48, 64)
     return found[0, 0].numpy(), covered[0, 0].numpy() > 0
 
@@ -87,6 +89,18 @@ def test_a_turned_camera_sees_what_it_would_have_taken(seen):
     assert _difference(other, _averaged(renderer, turned), where) > 0.2  # control: the other way round
 
 
+@pytest.mark.parametrize("zoom", [0.8, 1.25])
+def test_a_zoomed_camera_sees_what_it_would_have_taken(seen, zoom):
+    renderer, pose, direct = seen
+    image, where = _seen(renderer.render(CAMERA, pose), CAMERA, zoom=zoom)
+    assert where.all() == (zoom > 1) and where.mean() > 0.6
+    expected = _averaged(renderer, pose, zoom)
+    assert _difference(image, expected, where) < 0.05
+    assert _difference(image, direct, where) > 0.15  # control: not zoomed
+    other, covered = _seen(renderer.render(CAMERA, pose), CAMERA, zoom=1 / zoom)
+    assert _difference(other, expected, where & covered) > 0.15  # control: the other way round
+
+
 def test_a_cropped_xray_is_masked_where_it_shows_nothing(seen):
     renderer, pose, direct = seen
     whole = renderer.render(CAMERA, pose)
@@ -120,8 +134,9 @@ class _Oracle(PoseReader):
         self._truth, self._error, self._random = frame.relative(poses), error, np.random.default_rng(5)
         self.asked = []
 
-    def _predict(self, xrays, which, turns):
-        self.asked.append(turns)
+    def _predict(self, xrays, which, aims):
+        turns = aims.turns
+        self.asked.append(aims)
         hypotheses = self._network.shape.hypotheses
         rotations, positions = (part[which] for part in self._truth)
         behind = rotations @ np.diag([-1.0, 1.0, -1.0]) @ turns
@@ -151,7 +166,8 @@ def test_exact_looks_give_the_exact_pose(poses, looks):
     assert readings.looks.shape == (12, 1, looks, 4, 4)
     for look in range(looks):
         np.testing.assert_allclose(readings.looks[:, 0, look], truth, atol=1e-8)
-    assert len(reader.asked) == (1 if looks == 0 else 3 + looks)
+    assert len(reader.asked) == (1 if looks == 0 else 5 + looks)
+    assert (reader.asked[0].turns == np.eye(3)).all() and (reader.asked[0].zooms == 1).all()
 
 
 def test_looks_are_turned_towards_the_patient_and_their_mean_is_better(poses):
@@ -163,8 +179,10 @@ def test_looks_are_turned_towards_the_patient_and_their_mean_is_better(poses):
     mean = landmark_errors(readings.poses[:, 0], truth[:10], LANDMARKS)
     assert np.median(mean) < 0.6 * np.median(single)
     _, positions = frame.relative(truth[:10])
-    aside = np.linalg.norm(np.einsum("nji,nj->ni", reader.asked[4], positions)[:, :2], axis=1)
+    aside = np.linalg.norm(np.einsum("nji,nj->ni", reader.asked[6].turns, positions)[:, :2], axis=1)
     assert aside.max() < 60 and np.linalg.norm(positions[:, :2], axis=1).max() > 60
+    apparent = positions[:, 2] / reader.asked[6].zooms / frame.position[2]
+    assert np.abs(np.log(apparent)).max() < 0.1 < np.abs(np.log(positions[:, 2] / frame.position[2])).max()
 
 
 def test_each_hypothesis_is_followed_by_itself(poses):
@@ -184,6 +202,8 @@ def test_a_network_reads_the_same_twice_and_in_any_company():
     parameterisation = Parameterisation("rotation_6d", "projection", frame)
     torch.manual_seed(0)
     network = PoseEncoder(NetworkShape("patch", (8, 16), parameterisation.outputs, 2)).eval()
+    with torch.no_grad():  # an untrained one that is looked with again and again makes much of every rounding
+        network.pose.weight.mul_(0.3)
     images = torch.rand(3, 60, 80, generator=torch.Generator().manual_seed(0))
     camera = CAMERA.resampled(60, 80)
     reader = PoseReader(network, parameterisation, frame, 2)
@@ -193,3 +213,20 @@ def test_a_network_reads_the_same_twice_and_in_any_company():
     alone = reader.read(XRayStack(images[:1], torch.ones_like(images[:1]), camera, SMALL))
     assert landmark_errors(alone.poses[0], whole.poses[0], LANDMARKS).max() < 0.1
     assert whole.poses.shape == (3, 2, 4, 4) and np.isfinite(whole.poses).all()
+
+
+def test_a_zoom_is_taken_out_of_the_depth():
+    """What a network says it sees in a zoomed camera is as many times as far away."""
+    _, frame = oblique_frame()
+    parameterisation = Parameterisation("rotation_vector", "projection", frame)
+    network = PoseEncoder(NetworkShape("patch", (8, 16), parameterisation.outputs)).eval()
+    for parameter in network.pose.parameters():
+        torch.nn.init.zeros_(parameter)  # whatever it is shown: the centre pose
+    images = torch.rand(2, 48, 64, generator=torch.Generator().manual_seed(0))
+    stack = XRayStack(images, torch.ones_like(images), SMALL, SMALL)
+    reader = PoseReader(network, parameterisation, frame, 0)
+    aims = Aim(np.tile(np.eye(3), (2, 1, 1)), np.array([1.0, 1.25]))
+    with torch.no_grad():
+        _, positions, _ = reader._predict(stack, np.arange(2), aims)
+    np.testing.assert_allclose(positions[0, 0], frame.position, atol=1e-3)
+    np.testing.assert_allclose(positions[1, 0], frame.position * [1, 1, 1.25], atol=1e-3)

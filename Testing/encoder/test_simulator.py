@@ -33,26 +33,30 @@ def test_images_and_poses_belong_together(ct, aimed_share):
     batch = simulator.batch(np.random.default_rng(0), 6, 1)
     assert batch.images.shape == (6, 24, 32) and batch.images.dtype == np.float32 and batch.contrast == 1
     poses = simulator.frame.poses(batch.rotations, batch.positions)
-    expected = simulator.renderers[1].render_batch(simulator.camera, poses, simulator.level)
-    np.testing.assert_allclose(batch.images, expected, atol=1e-3)
+    for image, pose, zoom in zip(batch.images, poses, batch.zooms):
+        expected = simulator.renderers[1].render(simulator.camera.zoomed(zoom), pose, simulator.level)
+        np.testing.assert_allclose(image, expected, atol=1e-3)
     assert has_content(batch.images * batch.covered).all()
     # Every batch has another contrast of bone.
-    other = simulator.renderers[0].render_batch(simulator.camera, poses, simulator.level)
+    other = simulator.renderers[0].render_batch(simulator.camera, poses, simulator.level, batch.zooms)
     assert np.abs(other - batch.images).max() > 0.05
     repeated = simulator.batch(np.random.default_rng(0), 6, 1)
     np.testing.assert_array_equal(repeated.images, batch.images)
-    assert batch.covered.all() == (aimed_share == 0)
+    assert batch.covered.all() == (batch.zooms == 1).all() == (aimed_share == 0)
 
 
-def test_aimed_images_show_the_isocentre_near_the_middle_and_what_the_detector_covered(ct):
+def test_aimed_images_show_the_isocentre_near_the_middle_in_one_size_and_what_the_detector_covered(ct):
     simulator = _simulator(ct, aimed_share=1.0)
     batch = simulator.batch(np.random.default_rng(0), 20)
     aside = np.rad2deg(np.arctan2(np.linalg.norm(batch.positions[:, :2], axis=1), batch.positions[:, 2]))
     assert aside.max() < 1.1 * np.linalg.norm(aim.SPREAD_DEG[:2])
+    apparent = batch.positions[:, 2] / batch.zooms / simulator.frame.position[2]
+    assert np.abs(np.log(apparent)).max() < 1.2 * aim.SPREAD_ZOOM
     plain = _simulator(ct).batch(np.random.default_rng(0), 20)
     assert np.rad2deg(np.arctan2(np.linalg.norm(plain.positions[:, :2], axis=1), plain.positions[:, 2])).max() > 4
     # What a turned camera shows of a detector is a tilted rectangle: convex, with most of the image.
     assert 0.4 < batch.covered.mean() < 0.98
+    assert np.abs(np.log(plain.positions[:, 2] / simulator.frame.position[2])).max() > 1.4 * aim.SPREAD_ZOOM
     half = _simulator(ct, aimed_share=0.5).batch(np.random.default_rng(0), 40)
     assert 8 < half.covered.all(axis=(1, 2)).sum() < 32
 

@@ -33,13 +33,13 @@ def _settings(**more):
 
 def test_training_learns(body):
     told = []
-    settings = _settings(steps=100, batch_size=32, widths=(16, 32), validation_images=60, looks=2)
+    settings = _settings(steps=150, batch_size=32, widths=(16, 32), validation_images=60, looks=2)
     trained = train([body], CAMERA, settings, on_progress=told.append)
     poses = body.pose_range.sample(np.random.default_rng(1), 200)
     chance = np.median([target_registration_errors(body.pose_range.centre, p, LANDMARKS).mean() for p in poses])
     record = trained.record
     assert record["median_error_mm"] < 0.7 * chance
-    assert record["images"] == 32 * record["steps"] == 3200 and record["unseen_images"] == 60
+    assert record["images"] == 32 * record["steps"] == 4800 and record["unseen_images"] == 60
     low, high = record["median_error_interval_mm"]
     assert low < record["median_error_mm"] < high
     assert record["disturbed_median_error_mm"] > 0.9 * record["median_error_mm"]

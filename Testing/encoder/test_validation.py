@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from DiffPoseRegistrationLib.encoder.aim import straight
 from DiffPoseRegistrationLib.encoder.reading import Readings
 from DiffPoseRegistrationLib.encoder.settings import TrainingSettings
 from DiffPoseRegistrationLib.encoder.simulator import TrainingSimulator
@@ -50,7 +51,7 @@ class _Reader:
         self.poses, self.shown = poses, []
 
     def read(self, xrays, count):
-        self.shown.append(xrays.seen(np.arange(count), np.eye(3)[None].repeat(count, 0)))
+        self.shown.append(xrays.seen(np.arange(count), straight(count)))
         return Readings(self.poses[:count, None], np.ones((count, 1)), np.empty((count, 1, 0, 4, 4)))
 
 

@@ -14,11 +14,13 @@ from .parameterisation import Seen
 from .rigid_torch import vee
 
 
-def images_at(predicted: Seen, frame: PoseFrame, renderer: Renderer, camera: Camera, level: int) -> Tensor:
-    """Line integrals [b, rows, columns] at the poses ``predicted``, on the CPU."""
+def images_at(
+    predicted: Seen, frame: PoseFrame, renderer: Renderer, camera: Camera, level: int, zooms: np.ndarray | None = None
+) -> Tensor:
+    """Line integrals [b, rows, columns] at the poses ``predicted``, on the CPU; ``zooms`` [b] of the camera."""
     predicted = Seen(predicted.rotation.cpu(), predicted.position.cpu())
     poses = frame.poses(*(part.detach().numpy().astype(np.float64) for part in predicted))
-    return render_at(twists(predicted, frame, renderer.isocentre), renderer, camera, poses, level)
+    return render_at(twists(predicted, frame, renderer.isocentre), renderer, camera, poses, level, zooms)
 
 
 def twists(predicted: Seen, frame: PoseFrame, about: np.ndarray) -> Tensor:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from ..imaging.values import CTVolume
 from .augmentation import disturbed, normalised
 from .frame import PoseFrame
+from .lesson import Lesson
 from .loss import TrainingLoss
 from .parameterisation import Seen
 from .settings import TrainingSettings
@@ -48,27 +48,6 @@ class TrainingBody:
     def pose_frame(self) -> PoseFrame:
         """The frame, decided."""
         return self.frame or PoseFrame.of_range(self.pose_range)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A batch, ready for the network.
-
-    images
-        Disturbed and normalised, [b, 1, rows, columns].
-    true
-        Where they were taken from.
-    clean, contrast
-        The undisturbed line integrals [b, rows, columns], and which of the bone contrasts they have.
-    body
-        Which of the CTs they are of.
-    """
-
-    images: Tensor
-    true: Seen
-    clean: np.ndarray
-    contrast: int
-    body: int
 
 
 class Lessons:
@@ -121,9 +100,10 @@ class Lessons:
         torch_random = torch.Generator().manual_seed(int(random.integers(2**62)))
         shares = {name: share * self._settings.disturbed(done) for name, share in self._settings.augmentation.items()}
         image, mask = disturbed(torch.from_numpy(batch.images)[:, None], torch_random, shares)
-        image = normalised(image, mask * torch.from_numpy(batch.covered)[:, None])
-        true = Seen(*(torch.from_numpy(part.astype(np.float32)) for part in (batch.rotations, batch.positions)))
-        return Lesson(image, true, batch.images, batch.contrast, body)
+        mask = mask * torch.from_numpy(batch.covered)[:, None]
+        places = (batch.rotations, batch.positions, batch.zooms)
+        *true, zooms = (torch.from_numpy(part.astype(np.float32)) for part in places)
+        return Lesson(normalised(image, mask), mask > 0, Seen(*true), zooms, batch.images, batch.contrast, body)
 
     def _of(self, number: int) -> tuple[TrainingSimulator, TrainingLoss]:
         with self._lock:

@@ -12,11 +12,14 @@ from ..imaging.values import CTVolume
 from ..rendering.renderer import Renderer
 from . import losses
 from .image_term import images_at
+from .lesson import Lesson
+from .network import COORDINATE_MM, Outputs
 from .parameterisation import Seen
 from .settings import TrainingSettings
 from .simulator import TrainingSimulator
 
 _WEIGHING_MM = 10.0  # errors of the hypotheses that differ by less hardly matter to their weights
+_BODY = 0.05  # line integral of a few mm of tissue
 _LOSERS_SHARE = 0.05  # of the loss of the hypotheses that were not the best, so that none is left behind
 
 
@@ -45,32 +48,30 @@ class TrainingLoss:
         if settings.dice_weight > 0:
             self._structures = [_with_usual_value(part, simulator) for part in structures]
 
-    def __call__(
-        self, predicted: Seen, logits: Tensor, true: Seen, clean: np.ndarray, contrast: int, late: bool
-    ) -> Tensor:
+    def __call__(self, predicted: Seen, outputs: Outputs, lesson: Lesson, late: bool) -> Tensor:
         """The mean loss of a batch.
 
         Parameters
         ----------
-        predicted, logits
-            Hypotheses [b, h] and the logarithms of their weights.
-        true
-            [b].
-        clean, contrast
-            The undisturbed X-rays [b, rows, columns] and their contrast.
+        predicted
+            Hypotheses [b, h] of where the aimed cameras were.
+        outputs
+            What the network gave, the predicted poses among it.
         late
             Whether the images count, too.
         """
-        hypotheses = logits.shape[1]
-        if hypotheses == 1:
+        true = lesson.true
+        if outputs.weights.shape[1] == 1:
             winner = Seen(predicted.rotation[:, 0], predicted.position[:, 0])
             loss = self._of_poses(winner, true).mean()
         else:
-            winner, loss = self._of_hypotheses(predicted, logits, true)
+            winner, loss = self._of_hypotheses(predicted, outputs.weights, true)
         if self._settings.consistency_weight > 0:
             apart = losses.consistency(winner, true, self._lever_arm_mm)
             loss = loss + self._settings.consistency_weight * apart.mean()
-        return loss + self._of_images(winner, true, clean, contrast).to(loss.device) if late else loss
+        if self._settings.coordinate_weight > 0 and outputs.coordinates is not None:
+            loss = loss + self._settings.coordinate_weight * self._of_cells(outputs.coordinates, lesson)
+        return loss + self._of_images(winner, lesson).to(loss.device) if late else loss
 
     @property
     def compares_images(self) -> bool:
@@ -106,21 +107,34 @@ class TrainingLoss:
         weighing = -(likely * logits.log_softmax(1)).sum(1)
         return Seen(predicted.rotation[every, best], predicted.position[every, best]), (learned + 0.1 * weighing).mean()
 
-    def _of_images(self, predicted: Seen, true: Seen, clean: np.ndarray, contrast: int) -> Tensor:
+    def _of_cells(self, coordinates: Tensor, lesson: Lesson) -> Tensor:
+        """The mean distance, in mm, of what the network's cells say they show; those beside the body say nothing."""
+        rows, columns = coordinates.shape[2:]
+        camera = self._simulator.camera.resampled(rows, columns)
+        pixels = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1)
+        rays = camera.pixels_to_camera(pixels) / camera.source_to_detector_mm
+        shows = torch.from_numpy(lesson.clean > _BODY)[:, None].to(coordinates.device) & lesson.usable
+        shares = torch.nn.functional.adaptive_avg_pool2d(shows.float(), (rows, columns))[:, 0]
+        on_device = torch.from_numpy(rays.astype(np.float32)).to(coordinates.device)
+        return losses.scene_distance(coordinates * COORDINATE_MM, lesson.true, lesson.zooms, on_device, shares).mean()
+
+    def _of_images(self, predicted: Seen, lesson: Lesson) -> Tensor:
         settings, simulator = self._settings, self._simulator
+        zooms = lesson.zooms.cpu().double().numpy()
         loss = torch.zeros(())
         if settings.image_weight > 0:
-            renderer = simulator.renderers[contrast]
-            image = images_at(predicted, simulator.frame, renderer, simulator.camera, simulator.level)
-            apart = losses.ncc_distance(image, torch.from_numpy(clean), settings.image_patch_px)
+            renderer = simulator.renderers[lesson.contrast]
+            image = images_at(predicted, simulator.frame, renderer, simulator.camera, simulator.level, zooms)
+            apart = losses.ncc_distance(image, torch.from_numpy(lesson.clean), settings.image_patch_px)
             loss = loss + settings.image_weight * apart.mean()
         if self._structures:
             camera, level = simulator.camera, simulator.level
-            poses = simulator.frame.poses(*(part.cpu().double().numpy() for part in true))
+            poses = simulator.frame.poses(*(part.cpu().double().numpy() for part in lesson.true))
             found, sought = [], []
             for renderer, value in self._structures:
-                found.append(_silhouette(images_at(predicted, simulator.frame, renderer, camera, level), value))
-                sought.append(_silhouette(torch.from_numpy(renderer.render_batch(camera, poses, level)), value))
+                image = images_at(predicted, simulator.frame, renderer, camera, level, zooms)
+                found.append(_silhouette(image, value))
+                sought.append(_silhouette(torch.from_numpy(renderer.render_batch(camera, poses, level, zooms)), value))
             loss = (
                 loss + settings.dice_weight * losses.dice_distance(torch.stack(found, 1), torch.stack(sought, 1)).mean()
             )

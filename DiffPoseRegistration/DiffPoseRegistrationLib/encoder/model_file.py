@@ -24,7 +24,7 @@ from ..imaging.files import write_whole
 from ..imaging.values import CTVolume, XRay
 from ..imaging.volume_mapping import VolumeMapping
 from ..refinement.starts import Hypotheses
-from . import hypotheses
+from . import aim, hypotheses
 from .frame import PoseFrame
 from .network import PoseEncoder
 from .reading import PoseReader, XRayStack, one_thread
@@ -32,7 +32,7 @@ from .settings import TrainingSettings
 from .simulator import network_camera
 
 FORMAT, PRETRAINED_FORMAT = "diffpose-model", "diffpose-pretrained"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, InputError)
 _LEAST_SEEN = 0.2  # of the network's image
 
@@ -85,7 +85,7 @@ class PreparedModel:
         stack = XRayStack(
             torch.from_numpy(xray.attenuation)[None], torch.from_numpy(xray.mask)[None], xray.camera, seen_by
         )
-        seen = float(stack.seen([0], np.eye(3)[None])[1].mean())
+        seen = float(stack.seen([0], aim.straight(1))[1].mean())
         if seen < _LEAST_SEEN:
             raise InputError(
                 f"{xray.name} shows only {seen:.0%} of the field of view that the model was made for (detector of "

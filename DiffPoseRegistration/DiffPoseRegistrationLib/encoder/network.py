@@ -7,6 +7,7 @@ differently distributed images, as in DiffPose.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 CELLS = 4  # the patch network's last map is averaged to 4 x 4 cells: where things are tells the translation
+COORDINATE_MM = 50.0  # of a scene coordinate of one: about the deviation of a trunk's points
 _RESNETS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 BACKBONES = ("patch", *_RESNETS)
 
@@ -54,16 +56,34 @@ class NetworkShape:
             raise InputError(f"A network has from 1 to 64 hypotheses, not {self.hypotheses}.")
 
 
+class Outputs(NamedTuple):
+    """What a network gives for ``b`` X-rays.
+
+    poses, weights
+        ``hypotheses`` poses [b, hypotheses, outputs] and the logarithms of their weights [b, hypotheses], which are
+        zero where there is one pose only.
+    coordinates
+        Of the patch network, for each of its cells, the scene coordinates [b, 3, CELLS, CELLS] in units of
+        ``COORDINATE_MM``: which point of the body it shows, at the isocentre's depth; see ``losses.scene_distance``.
+    """
+
+    poses: Tensor
+    weights: Tensor
+    coordinates: Tensor | None
+
+
 class PoseEncoder(nn.Module):
-    """X-ray [b, 1, rows, columns], normalised -> ``hypotheses`` poses [b, hypotheses, outputs] and the logarithms of
-    their weights [b, hypotheses], which are zero where there is one pose only."""
+    """X-ray [b, 1, rows, columns], normalised -> :class:`Outputs`."""
 
     def __init__(self, shape: NetworkShape | None = None) -> None:
         super().__init__()
         self.shape = shape or NetworkShape()
+        self.coordinates: nn.Module | None = None
         if self.shape.backbone == "patch":
             features = self._build_patches()
-            hidden: list[nn.Module] = [nn.Linear(features, 256), nn.ReLU()]
+            # The pose is read from the features and from what the cells say they show.
+            self.coordinates = nn.Conv2d(self.shape.widths[-1], 3, 1)
+            hidden: list[nn.Module] = [nn.Linear(features + 3 * CELLS * CELLS, 256), nn.ReLU()]
             features = 256
         else:
             features = self._build_resnet(_RESNETS[self.shape.backbone])
@@ -73,10 +93,16 @@ class PoseEncoder(nn.Module):
         self.pose = nn.Linear(features, self.shape.hypotheses * self.shape.outputs)
         self.weight = nn.Linear(features, weights) if weights else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.head(self.trunk(self.stem(x)).flatten(1))
+    def forward(self, x: Tensor) -> Outputs:
+        maps = self.trunk(self.stem(x))
+        read = [maps.flatten(1)]
+        coordinates = None if self.coordinates is None else self.coordinates(maps)
+        if coordinates is not None:
+            read.append(coordinates.flatten(1))
+        features = self.head(torch.cat(read, 1))
         poses = self.pose(features).unflatten(1, (self.shape.hypotheses, self.shape.outputs))
-        return poses, features.new_zeros(len(x), 1) if self.weight is None else self.weight(features)
+        weights = features.new_zeros(len(x), 1) if self.weight is None else self.weight(features)
+        return Outputs(poses, weights, coordinates)
 
     def _build_patches(self) -> int:
         widths = self.shape.widths

@@ -39,6 +39,12 @@ class Seen(NamedTuple):
         """The X-ray source [..., 3] (mm) from the isocentre, in the axes of the centre pose."""
         return -(self.rotation @ self.position[..., None])[..., 0]
 
+    def through(self, zooms: Tensor) -> Seen:
+        """Where cameras zoomed by ``zooms`` [...] are that see the isocentre as cameras without zoom see it here: what
+        looks ``zoom`` times as large is ``zoom`` times as far."""
+        far = torch.stack([torch.ones_like(zooms), torch.ones_like(zooms), zooms], -1)
+        return Seen(self.rotation, self.position * far)
+
 
 class Parameterisation:
     """Turns network outputs into rotations and positions.

@@ -1,4 +1,4 @@
-"""Reading poses from X-rays with a trained network: once as they are, then from cameras turned towards the patient."""
+"""Reading poses from X-rays with a trained network: once as they are, then from cameras aimed at the patient."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..geometry.camera import Camera
 from . import aim
 from .augmentation import normalised
 from .frame import PoseFrame
-from .network import PoseEncoder
+from .network import Outputs, PoseEncoder
 from .parameterisation import Parameterisation
 
 _AT_ONCE = 64  # images through the network
-_EXACT_LOOKS = 2  # before those around: each starts from a better aim than the one before
+_EXACT_LOOKS = 4  # before those around: each starts from a better aim than the one before
 
 
 class XRayStack:
-    """X-rays of one camera, as another camera at the same source, turned at will, would have seen them.
+    """X-rays of one camera, as another camera at the same source, aimed at will, would have seen them.
 
     Every pixel of the other camera looks along a ray, and so does every pixel of the X-rays' own: matching rays, not
     pixels, serves X-rays with another pixel size, distance, crop or display side. Averaging comes before sampling, so
@@ -40,7 +40,7 @@ class XRayStack:
 
     def __init__(self, images: Tensor, masks: Tensor, camera: Camera, seen_by: Camera) -> None:
         self._camera, self._seen_by = camera, seen_by
-        pixels = aim.seen_pixels(camera, seen_by, np.eye(3)[None])[0]
+        pixels = aim.seen_pixels(camera, seen_by, aim.straight(1))[0]
         # How many X-ray pixels one pixel of the other camera spans decides how far to average first.
         span = np.linalg.norm(pixels[0, 1] - pixels[0, 0]) if seen_by.columns > 1 else 1.0
         factor = max(1, round(float(span)))
@@ -53,10 +53,9 @@ class XRayStack:
     def __len__(self) -> int:
         return len(self._image)
 
-    def seen(self, which: Sequence[int] | np.ndarray, turns: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images and masks [m, 1, rows, columns] of the X-rays ``which`` [m] in cameras turned by ``turns``
-        [m, 3, 3]."""
-        pixels = aim.seen_pixels(self._camera, self._seen_by, np.asarray(turns))
+    def seen(self, which: Sequence[int] | np.ndarray, aims: aim.Aim) -> tuple[Tensor, Tensor]:
+        """Images and masks [m, 1, rows, columns] of the X-rays ``which`` [m] in cameras with ``aims`` of as many."""
+        pixels = aim.seen_pixels(self._camera, self._seen_by, aims)
         # grid_sample's coordinates with align_corners=False: -1 and 1 are the outer edges of the image.
         grid = (pixels + 0.5) / np.array([self._camera.columns, self._camera.rows]) * 2 - 1
         where = torch.from_numpy(np.nan_to_num(grid, nan=9.0).astype(np.float32))
@@ -74,7 +73,7 @@ class Readings:
     poses, weights
         Poses [n, h, 4, 4] and how likely each is [n, h], adding up to one.
     looks
-        The poses [n, h, k, 4, 4] that turned cameras gave, of which ``poses`` are the means; k may be 0.
+        The poses [n, h, k, 4, 4] that aimed cameras gave, of which ``poses`` are the means; k may be 0.
     """
 
     poses: np.ndarray
@@ -88,7 +87,7 @@ class PoseReader:
     Parameters
     ----------
     looks
-        From how many turned cameras each pose is read again; 0: the first reading stands.
+        From how many aimed cameras each pose is read again; 0: the first reading stands.
     """
 
     def __init__(
@@ -110,20 +109,19 @@ class PoseReader:
     def _read(self, xrays: XRayStack, count: int) -> Readings:
         hypotheses = self._network.shape.hypotheses
         which = np.repeat(np.arange(count), hypotheses)
-        as_it_is = np.tile(np.eye(3), (count, 1, 1))
-        rotations, positions, weights = self._predict(xrays, np.arange(count), as_it_is)
+        rotations, positions, weights = self._predict(xrays, np.arange(count), aim.straight(count))
         rotations, positions = rotations.reshape(-1, 3, 3), positions.reshape(-1, 3)  # [n h]
         weight, looks = weights.reshape(-1), np.empty((len(which), 0, 4, 4))
         if self._looks:
             for _ in range(_EXACT_LOOKS):
-                exact = aim.towards(rotations, positions)
+                exact = self._aim(rotations, positions)
                 rotations, positions, _ = self._look(xrays, which, exact, rotations, positions)
-            exact = aim.towards(rotations, positions)
+            exact = self._aim(rotations, positions)
             random = np.random.default_rng(0)
             found = []
             for _ in range(self._looks):
-                turns = exact @ aim.spread(random, 1)  # the same for every X-ray, whoever is read beside it
-                found.append(self._look(xrays, which, turns, rotations, positions))
+                aims = exact.then(aim.spread(random, 1))  # the same for every X-ray, whoever is read beside it
+                found.append(self._look(xrays, which, aims, rotations, positions))
             looks = np.stack([self._frame.poses(r, p) for r, p, _ in found], axis=1)
             rotations = _mean_rotation(np.stack([r for r, _, _ in found]))
             positions = np.mean([p for _, p, _ in found], axis=0)
@@ -135,41 +133,46 @@ class PoseReader:
             looks.reshape(count, hypotheses, looks.shape[1], 4, 4),
         )
 
+    def _aim(self, rotations: np.ndarray, positions: np.ndarray) -> aim.Aim:
+        return aim.towards(rotations, positions, self._frame.position[2])
+
     def _look(
-        self, xrays: XRayStack, which: np.ndarray, turns: np.ndarray, rotations: np.ndarray, positions: np.ndarray
+        self, xrays: XRayStack, which: np.ndarray, aims: aim.Aim, rotations: np.ndarray, positions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rotations, positions and weights that turned cameras give, in the camera as it was: of each camera's
+        """Rotations, positions and weights that aimed cameras give, in the camera as it was: of each camera's
         hypotheses the one nearest to what is believed so far."""
-        turned, seen_at, weights = self._predict(xrays, which, turns)  # [m, h, ...]
-        back = turned @ np.swapaxes(turns, 1, 2)[:, None]
-        seen_at = np.einsum("mij,mhj->mhi", turns, seen_at)
+        turned, seen_at, weights = self._predict(xrays, which, aims)  # [m, h, ...]
+        back = turned @ np.swapaxes(aims.turns, 1, 2)[:, None]
+        seen_at = np.einsum("mij,mhj->mhi", aims.turns, seen_at)
         angle = np.arccos(np.clip((np.einsum("mhij,mij->mh", back, rotations) - 1) / 2, -1, 1))
         apart = np.linalg.norm(seen_at - positions[:, None], axis=-1)
         nearest = (angle / self._frame.rotation_rad.max() + apart / self._frame.translation_mm.max()).argmin(1)
         every = np.arange(len(which))
         return back[every, nearest], seen_at[every, nearest], weights[every, nearest]
 
-    def _predict(
-        self, xrays: XRayStack, which: np.ndarray, turns: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rotations [m, h, 3, 3], positions [m, h, 3] and weights [m, h] that the network gives."""
+    def _predict(self, xrays: XRayStack, which: np.ndarray, aims: aim.Aim) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the aimed cameras the rotations [m, h, 3, 3], positions [m, h, 3] and weights [m, h] that the network
+        gives."""
         parts = []
         for start in range(0, len(which), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            raw, logits = apply(self._network, normalised(*xrays.seen(which[part], turns[part])).to(self._device))
-            seen = self._parameterisation(raw)
-            parts.append((seen.rotation, seen.position, logits.softmax(1)))
+            there = aims.of(part)
+            outputs = apply(self._network, normalised(*xrays.seen(which[part], there)).to(self._device))
+            zooms = torch.from_numpy(there.zooms).to(outputs.poses)[:, None].expand(outputs.poses.shape[:2])
+            seen = self._parameterisation(outputs.poses).through(zooms)
+            parts.append((seen.rotation, seen.position, outputs.weights.softmax(1)))
         rotations, positions, weights = (torch.cat(tensors).double().cpu().numpy() for tensors in zip(*parts))
         return _orthonormal(rotations), positions, weights
 
 
-def apply(network: PoseEncoder, image: Tensor) -> tuple[Tensor, Tensor]:
+def apply(network: PoseEncoder, image: Tensor) -> Outputs:
     """The network's outputs, float32; inside, bfloat16 on GPUs that have it. (On CPUs that have it the many small
     tensors' conversions cost more than it saves.)"""
     reduced = image.is_cuda and torch.cuda.is_bf16_supported()
     with torch.autocast(image.device.type, torch.bfloat16, enabled=reduced):
-        poses, weights = network(image.contiguous(memory_format=torch.channels_last))
-    return poses.float(), weights.float()
+        outputs = network(image.contiguous(memory_format=torch.channels_last))
+    coordinates = None if outputs.coordinates is None else outputs.coordinates.float()
+    return Outputs(outputs.poses.float(), outputs.weights.float(), coordinates)
 
 
 @contextlib.contextmanager

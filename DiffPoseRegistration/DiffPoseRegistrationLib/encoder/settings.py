@@ -42,8 +42,8 @@ class TrainingSettings:
         "muon" with ``hidden_rate`` for the trunk and AdamW with ``rate`` for the rest, or "adam" with ``rate`` for
         all; share of the budget over which the rates rise; bound on the gradient ("norm", "adaptive"); decay of the
         moving average of the weights that is kept (0: none).
-    landmark_weight, geodesic_weight, log_weight, consistency_weight
-        Weights [1/mm] of the distances between poses, see :mod:`.losses`.
+    landmark_weight, coordinate_weight, geodesic_weight, log_weight, consistency_weight
+        Weights [1/mm] of the distances between poses and of the scene coordinates, see :mod:`.losses`.
     image_weight, image_patch_px, dice_weight, image_share
         Weight of ``1 - NCC`` between the X-ray and the one simulated at the predicted pose, patch of its finer scale
         (0: the whole image only), and weight of ``1 - Dice`` of the structures' projections, where structures are
@@ -58,7 +58,7 @@ class TrainingSettings:
         many as ``augmentation`` says, and between them more and more: what a body looks like is learned faster from
         clean images. With ``until_mm``, which may end the training at any time, all are from the beginning.
     looks
-        From how many turned cameras an X-ray is read after the first reading, see :mod:`.reading`; 0: it is read once.
+        From how many aimed cameras an X-ray is read after the first reading, see :mod:`.reading`; 0: it is read once.
     validation_images
         Unseen X-rays on which the error is measured.
 
@@ -87,6 +87,7 @@ class TrainingSettings:
     clipping: str = "norm"
     averaging: float = 0.995
     landmark_weight: float = 1e-2
+    coordinate_weight: float = 3e-2
     geodesic_weight: float = 0.0
     log_weight: float = 0.0
     consistency_weight: float = 0.0
@@ -189,6 +190,7 @@ _BOUNDS = {
     "warm_up": (0.0, 0.9),
     "averaging": (0.0, 0.99999),
     "landmark_weight": _WEIGHTS,
+    "coordinate_weight": _WEIGHTS,
     "geodesic_weight": _WEIGHTS,
     "log_weight": _WEIGHTS,
     "consistency_weight": _WEIGHTS,

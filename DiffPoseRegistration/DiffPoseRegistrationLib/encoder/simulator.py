@@ -33,11 +33,13 @@ class Batch:
     """Simulated X-rays and where they were taken from.
 
     images
-        Line integrals [b, rows, columns], float32, as the turned camera would see them on an endless detector.
+        Line integrals [b, rows, columns], float32, as the aimed camera would see them on an endless detector.
     covered
-        Bool [b, rows, columns]: what the detector, which the turned camera shares with the other, shows of it.
+        Bool [b, rows, columns]: what the detector, whose rays the aimed camera shares, shows of it.
     rotations, positions
-        [b, 3, 3] and [b, 3] of the turned camera in the frame.
+        [b, 3, 3] and [b, 3] of the aimed camera in the frame.
+    zooms
+        [b] of the aimed camera.
     contrast
         Which of the simulator's bone contrasts the images have.
     """
@@ -46,6 +48,7 @@ class Batch:
     covered: np.ndarray
     rotations: np.ndarray
     positions: np.ndarray
+    zooms: np.ndarray
     contrast: int
 
 
@@ -64,7 +67,7 @@ class TrainingSimulator:
         Attenuations at 1000 HU, 1/mm. A real beam's energy, its hardening and the CT's own are unknown, so each batch
         has another of these contrasts of bone against soft tissue.
     aimed_share
-        Share of the images whose camera is turned towards the isocentre, see :mod:`.aim`.
+        Share of the images whose camera is aimed at the isocentre, see :mod:`.aim`.
     distance_jitter, principal_point_jitter_px
         Half ranges of the source-to-detector distance (as a share of it) and of the principal point (in pixels of the
         network's image) by which the camera may differ from what it is said to be, drawn for each batch.
@@ -99,19 +102,18 @@ class TrainingSimulator:
         Poses whose image misses the body (less than a tenth of it shows anything) are drawn again, up to four times;
         a range that hardly ever hits is refused by :meth:`require_content`.
         """
-        turned = random.random(count) < self._aimed_share
-        images, covered, rotations, positions = self._shoot(random, turned, contrast)
+        aimed = random.random(count) < self._aimed_share
+        arrays = images, covered, rotations, positions, zooms = self._shoot(random, aimed, contrast)
         for _ in range(_DRAWS - 1):
             missed = np.flatnonzero(~has_content(images * covered))
             if not missed.size:
                 break
-            images[missed], covered[missed], rotations[missed], positions[missed] = self._shoot(
-                random, turned[missed], contrast
-            )
-        return Batch(images, covered, rotations, positions, contrast % len(self.renderers))
+            for array, again in zip(arrays, self._shoot(random, aimed[missed], contrast)):
+                array[missed] = again
+        return Batch(images, covered, rotations, positions, zooms, contrast % len(self.renderers))
 
     def at_side(self, side: int) -> TrainingSimulator:
-        """The same with another size of image, and without turned cameras or jitter: X-rays to be measured on."""
+        """The same with another size of image, and without aimed cameras or jitter: X-rays to be measured on."""
         other = copy.copy(self)
         other.camera = network_camera(self.camera, side)
         other.level = other._level()
@@ -124,19 +126,23 @@ class TrainingSimulator:
 
     def _shoot(
         self, random: np.random.Generator, aimed: np.ndarray, contrast: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The fields of a :class:`Batch`; those X-rays are turned of which ``aimed`` [n] says so."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arrays of a :class:`Batch`; those cameras are aimed of which ``aimed`` [n] says so."""
         poses = self.pose_range.sample(random, len(aimed))
         rotations, positions = self.frame.relative(poses)
+        zooms = np.ones(len(aimed))
         covered = np.ones((len(aimed), self.camera.rows, self.camera.columns), dtype=bool)
         if aimed.any():
-            turns = aim.towards(rotations[aimed], positions[aimed]) @ aim.spread(random, int(aimed.sum()))
-            rotations[aimed] = rotations[aimed] @ turns
-            positions[aimed] = np.einsum("nji,nj->ni", turns, positions[aimed])
-            covered[aimed] = aim.covered(self.camera, self.camera, turns)
+            exact = aim.towards(rotations[aimed], positions[aimed], self.frame.position[2])
+            aims = exact.then(aim.spread(random, int(aimed.sum())))
+            rotations[aimed] = rotations[aimed] @ aims.turns
+            positions[aimed] = np.einsum("nji,nj->ni", aims.turns, positions[aimed])
+            zooms[aimed] = aims.zooms
+            covered[aimed] = aim.covered(self.camera, self.camera, aims)
             poses = self.frame.poses(rotations, positions)
         renderer = self.renderers[contrast % len(self.renderers)]
-        return renderer.render_batch(self._camera_now(random), poses, self.level), covered, rotations, positions
+        images = renderer.render_batch(self._camera_now(random), poses, self.level, zooms if aimed.any() else None)
+        return images, covered, rotations, positions, zooms
 
     def require_content(self, random: np.random.Generator) -> None:
         """Raises InputError if the CT projects into the image from next to none of the range's poses."""

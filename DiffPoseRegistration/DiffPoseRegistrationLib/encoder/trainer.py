@@ -17,9 +17,9 @@ from . import optimisation
 from .batches import BatchStream
 from .distributed import Processes
 from .frame import PoseFrame
-from .lessons import Lesson, Lessons, TrainingBody
+from .lesson import Lesson
+from .lessons import Lessons, TrainingBody
 from .network import PoseEncoder
-from .parameterisation import Seen
 from .reading import PoseReader, apply, one_thread
 from .settings import TrainingSettings
 from .training_state import Checkpoints, TrainingState, Validation
@@ -209,13 +209,13 @@ class Trainer:
         network, loss_of = self.state.network, self._lessons.loss(lesson.body)
         late = loss_of.compares_images and done >= 1 - self._settings.image_share
         network.zero_grad(set_to_none=True)
-        count, total = len(lesson.images), 0.0
+        count, total = len(lesson), 0.0
         for indices in np.array_split(np.arange(count), self.state.parts):
-            part = slice(int(indices[0]), int(indices[-1]) + 1)
-            raw, logits = apply(network, lesson.images[part].to(self._device))
-            true = Seen(*(field[part].to(self._device) for field in lesson.true))
-            predicted = self._parameterisation(raw)
-            loss = loss_of(predicted, logits, true, lesson.clean[part], lesson.contrast, late) * (len(indices) / count)
+            part = lesson.part(slice(int(indices[0]), int(indices[-1]) + 1), self._device)
+            outputs = apply(network, part.images)
+            zooms = part.zooms[:, None].expand(outputs.poses.shape[:2])
+            predicted = self._parameterisation(outputs.poses).through(zooms)
+            loss = loss_of(predicted, outputs, part, late) * (len(part) / count)
             if cancelled():
                 return None
             loss.backward()

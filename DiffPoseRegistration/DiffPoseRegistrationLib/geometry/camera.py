@@ -135,6 +135,11 @@ class Camera:
             principal_point_px=((c0 + 0.5) / column_factor - 0.5, (r0 + 0.5) / row_factor - 0.5),
         )
 
+    def zoomed(self, zoom: float) -> Camera:
+        """The same pixels on a detector smaller by ``zoom``: what it shows is larger by that."""
+        row_mm, column_mm = self.pixel_spacing_mm
+        return replace(self, pixel_spacing_mm=(row_mm / zoom, column_mm / zoom))
+
     def cropped(self, top: int, left: int, rows: int, columns: int) -> Camera:
         """The camera of the sub-image that starts at pixel (row ``top``, column ``left``)."""
         c0, r0 = self.principal_point_px

@@ -25,20 +25,23 @@ def march(
     step_mm: float | None,
     isocentre: np.ndarray | None = None,
     pixels: np.ndarray | None = None,
+    zooms: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Line integrals [n, rows, columns] at ``poses`` [n, 4, 4], or [n, p] at ``pixels`` [p, 2] = (column, row), and,
     if ``isocentre`` [3] is given, their derivatives [..., 6] with respect to the twist about it; float32.
 
-    ``step_mm``: distance of the trilinear march's samples; None: Joseph's method.
+    ``step_mm``: distance of the trilinear march's samples; None: Joseph's method. ``zooms`` [n]: each pose has
+    the camera zoomed by that.
     """
     poses = np.asarray(poses, dtype=np.float64)
     if backend == "reference":
-        return _march_reference(grid, camera, poses, step_mm, isocentre, pixels)
+        cameras = [camera if zooms is None else camera.zoomed(zooms[n]) for n in range(len(poses))]
+        return _march_reference(grid, cameras, poses, step_mm, isocentre, pixels)
     if backend == "cuda":
         from .march_cuda import march_images
     else:
         march_images = march_cpu.march_images
-    rays = ray_bundle(camera, poses, grid.ras_to_grid)
+    rays = ray_bundle(camera, poses, grid.ras_to_grid, zooms)
     method, step = (JOSEPH, 1.0) if step_mm is None else (TRILINEAR, step_mm)
     return march_images(grid.for_kernels, rays, (camera.rows, camera.columns), method, step, isocentre, pixels)
 
@@ -112,7 +115,7 @@ def small_scene() -> tuple[AttenuationGrid, Camera, np.ndarray]:
 
 def _march_reference(
     grid: AttenuationGrid,
-    camera: Camera,
+    cameras: list[Camera],
     poses: np.ndarray,
     step_mm: float | None,
     isocentre: np.ndarray | None,
@@ -121,8 +124,10 @@ def _march_reference(
     from . import reference
 
     if isocentre is None:
-        images = [reference.render(grid, camera, p, np.zeros(3), None, step_mm, pixels).numpy() for p in poses]
+        none = np.zeros(3), None, step_mm, pixels
+        images = [reference.render(grid, camera, p, *none).numpy() for camera, p in zip(cameras, poses)]
         return np.stack(images).astype(np.float32), None
-    both = [reference.render_with_jacobian(grid, camera, p, isocentre, step_mm, pixels) for p in poses]
+    about = isocentre, step_mm, pixels
+    both = [reference.render_with_jacobian(grid, camera, p, *about) for camera, p in zip(cameras, poses)]
     image, jacobian = (np.stack([part.numpy() for part in parts]).astype(np.float32) for parts in zip(*both))
     return image, jacobian

@@ -28,11 +28,17 @@ class RayBundle(NamedTuple):
     per_row_ras: np.ndarray
 
 
-def ray_bundle(camera: Camera, poses: np.ndarray, ras_to_grid: np.ndarray) -> RayBundle:
-    """Rays of ``camera`` at ``poses`` [n, 4, 4] (camera to world), in the grid of ``ras_to_grid`` [4, 4]."""
+def ray_bundle(
+    camera: Camera, poses: np.ndarray, ras_to_grid: np.ndarray, zooms: np.ndarray | None = None
+) -> RayBundle:
+    """Rays of ``camera`` at ``poses`` [n, 4, 4] (camera to world), in the grid of ``ras_to_grid`` [4, 4]; with
+    ``zooms`` [n] those of ``camera.zoomed(zoom)`` for each pose."""
     poses = np.asarray(poses, dtype=np.float64)
     corner, column, row = _detector(camera)
     rotation, origin_ras = poses[:, :3, :3], poses[:, :3, 3]
+    if zooms is not None:
+        shrunk = np.stack([1 / zooms, 1 / zooms, np.ones_like(zooms)], axis=-1)
+        rotation = rotation * shrunk[:, None]
     first_ras, column_ras, row_ras = (np.ascontiguousarray(rotation @ vector) for vector in (corner, column, row))
     linear = ras_to_grid[:3, :3]
     first, per_column, per_row = (np.ascontiguousarray(v @ linear.T) for v in (first_ras, column_ras, row_ras))

@@ -92,16 +92,24 @@ class Renderer:
         """Line integrals [rows, columns], float32, at one pose [4, 4]."""
         return self.render_batch(camera, np.asarray(pose)[None], level)[0]
 
-    def render_batch(self, camera: Camera, poses: np.ndarray, level: int = 0) -> np.ndarray:
-        """Line integrals [n, rows, columns], float32, at poses [n, 4, 4]."""
-        return self._march(camera, poses, level, None, None)[0]
+    def render_batch(
+        self, camera: Camera, poses: np.ndarray, level: int = 0, zooms: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Line integrals [n, rows, columns], float32, at poses [n, 4, 4]; with ``zooms`` [n] each by the camera zoomed
+        by that."""
+        return self._march(camera, poses, level, None, None, zooms)[0]
 
     def render_with_jacobian(
-        self, camera: Camera, poses: np.ndarray, isocentre: np.ndarray, level: int = 0
+        self,
+        camera: Camera,
+        poses: np.ndarray,
+        isocentre: np.ndarray,
+        level: int = 0,
+        zooms: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Line integrals [n, rows, columns] and their derivatives [n, rows, columns, 6] with respect to a
-        twist (omega [rad], v [mm]) of the camera about ``isocentre`` [3] (RAS, world axes)."""
-        image, jacobian = self._march(camera, poses, level, isocentre, None)
+        twist (omega [rad], v [mm]) of the camera about ``isocentre`` [3] (RAS, world axes). ``zooms`` as above."""
+        image, jacobian = self._march(camera, poses, level, isocentre, None, zooms)
         assert jacobian is not None
         return image, jacobian
 
@@ -136,20 +144,21 @@ class Renderer:
         level: int,
         isocentre: np.ndarray | None,
         pixels: np.ndarray | None,
+        zooms: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         grid = self.grids[min(level, len(self.grids) - 1)]
         self.renders += len(poses)
         if self.method == "siddon":
             if isocentre is not None or pixels is not None:
                 raise ValueError("Siddon's method renders whole images without derivatives")
-            rays = ray_bundle(camera, poses, grid.ras_to_grid)
+            rays = ray_bundle(camera, poses, grid.ras_to_grid, zooms)
             return trace_images(grid.for_kernels, rays, (camera.rows, camera.columns)), None
         step_mm = self.step_voxels * float(grid.spacing_mm.min()) if self.method == "trilinear" else None
         for check in self._checks:
             check()
         if pixels is not None or not self._checks:
-            return march(self.backend, grid, camera, poses, step_mm, isocentre, pixels)
-        return self._march_in_parts(grid, camera, poses, step_mm, isocentre)
+            return march(self.backend, grid, camera, poses, step_mm, isocentre, pixels, zooms)
+        return self._march_in_parts(grid, camera, poses, step_mm, isocentre, zooms)
 
     def _march_in_parts(
         self,
@@ -158,17 +167,18 @@ class Renderer:
         poses: np.ndarray,
         step_mm: float | None,
         isocentre: np.ndarray | None,
+        zooms: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Whole images, rendered in bands of rows where they are so large that nobody should have to wait for them."""
         samples = max(grid.size_ijk) * (1.0 if step_mm is None else float(grid.spacing_mm.min()) / step_mm)
         rows = max(int(_PART_SAMPLES / (samples * camera.columns * max(len(poses), 1))), 1)
         if rows >= camera.rows:
-            return march(self.backend, grid, camera, poses, step_mm, isocentre)
+            return march(self.backend, grid, camera, poses, step_mm, isocentre, None, zooms)
         parts = []
         for top in range(0, camera.rows, rows):
             for check in self._checks:
                 check()
             band = camera.cropped(top, 0, min(rows, camera.rows - top), camera.columns)
-            parts.append(march(self.backend, grid, band, poses, step_mm, isocentre))
+            parts.append(march(self.backend, grid, band, poses, step_mm, isocentre, None, zooms))
         images, jacobians = zip(*parts)
         return np.concatenate(images, axis=1), None if isocentre is None else np.concatenate(jacobians, axis=1)
