@@ -32,6 +32,11 @@ register
     ``meaning``, ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose),
     ``initial_camera_to_world_ras_mm``, ``truth``. Results: a folder for each name with the files above, and
     ``result.json`` for all. What travels is the first's.
+explain
+    Inputs ``ct``, ``xray``. Settings ``initial_camera_to_world_ras_mm``, a rough pose; [``range_deg_mm``, how far off
+    that may be; ``mapping`` as for ``read_ct``; ``meaning`` and those for reading an X-ray as above; ``sheet_px``, the
+    page's width]. Results: ``sheet.png``, the readings with the CT's edges, and ``result.json`` as
+    :func:`.explained.record` makes it.
 evaluate
     Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
     ``seed``, ``method``, ``together``, ``within`` [mm, deg], ``disturb``, ``impostors``, ``device``, and those for
@@ -315,6 +320,35 @@ def _known_of_view(one: TaskSettings, number: int) -> tuple[Camera | None, Pixel
     )
 
 
+def _explain(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from .explain import RANGE_DEG_MM, explain, read_both_polarities
+    from .explained import record, sheet
+    from .pictures import SHEET_PX, write_png
+
+    pose = settings.pose("initial_camera_to_world_ras_mm")
+    within = settings.numbers("range_deg_mm", 2, 0, 2000, RANGE_DEG_MM)
+    width, mapping = settings.whole("sheet_px", 200, 4000, SHEET_PX), settings.text("mapping", "ct")
+    reading = {**_reading(settings), "meaning": settings.meaning("meaning")}
+    _tell_unknown(settings, context)
+    context.progress(0, 1, {"text": "reading"})
+    ct = _ct(inputs, context, mapping)
+    both = read_both_polarities(required_input(inputs, "xray"), **reading)
+    for sentence in both.as_read.warnings:
+        context.warning(sentence)
+    renderer = _renderer(ct, context)
+    words = {"text": "comparing readings of the picture"}
+    with renderer.checking(context.raise_if_cancelled):
+        found = explain(
+            renderer,
+            both,
+            pose,
+            range_deg_mm=within,
+            progress=lambda share: context.progress(0.95 * share, 1, words),
+        )
+        write_png(sheet(found, renderer, width=width), context.result_folder / "sheet.png")
+    return record(found, both, pose, renderer)
+
+
 def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
     from .evaluate import evaluate
 
@@ -350,6 +384,7 @@ _TASKS: dict[str, Task] = {
     "prepare": _prepare,
     "pretrain": _pretrain,
     "register": _register,
+    "explain": _explain,
     "evaluate": _evaluate,
 }
 
