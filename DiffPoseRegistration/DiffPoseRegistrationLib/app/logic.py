@@ -25,7 +25,7 @@ from slicer.i18n import tr as _
 from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
-from . import landmarks, overlay, starts, xray_facts, xray_node
+from . import explanation, landmarks, overlay, starts, xray_facts, xray_node
 from .montage import montage
 from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray, three
 from .report import save_report
@@ -153,6 +153,16 @@ class RegistrationLogic(PatientTasks):
         xray_node.require_xray(xray)
         centre = self._patients.of(ct, segmentation, segments).centre_ras
         return xray_node.set_pose(xray, pose, ct, centre)
+
+    def readSo(self, xray: slicer.vtkMRMLScalarVolumeNode, found: explanation.XRayExplanation) -> None:
+        """Read the X-ray as :meth:`explainXRay` found that it is explained best; its poses stay.
+
+        Raises
+        ------
+        InputError
+            If the X-ray has changed since.
+        """
+        explanation.read_so(xray, found)
 
     def inverseTransform(self, xray: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTransformNode:
         """A new transform that carries the CT into the C-arm's space; its name says so."""

@@ -101,6 +101,18 @@ def why_no_start(parameters: DiffPoseRegistrationParameterNode) -> str:
     return ""
 
 
+def why_not_explain(parameters: DiffPoseRegistrationParameterNode) -> str:
+    """Why the X-ray's geometry cannot be checked; empty if it can."""
+    unusable = why_no_ct(parameters) or why_no_xray(parameters)
+    if unusable or parameters.startFrom is not Start.NETWORK:
+        return unusable or why_no_start(parameters)
+    try:
+        current_pose(parameters.xray)
+    except InputError:
+        return _("A rough pose is needed; in Register choose a start other than the model, or place the X-ray at one.")
+    return ""
+
+
 def geometry_state(xray) -> str:
     """One word for the table: whether an X-ray's geometry is known."""
     return _("known") if camera_of(xray) is not None else _("missing")

@@ -19,6 +19,7 @@ from ..landmarks import attach_to_xray
 from ..logic import RegistrationLogic
 from ..readiness import chosen_segments
 from .environment import EnvironmentSection
+from .explain import ExplainSection
 from .geometry import GeometrySection
 from .inputs import InputsSection
 from .models import ModelsSection
@@ -63,6 +64,7 @@ class Panel:
         self._inputs = InputsSection(self)
         self._structures = StructuresSection(self)
         self._geometry = GeometrySection(self)
+        self._explain = ExplainSection(self)
         self._prepare = PrepareSection(self)
         self._models = ModelsSection(self)
         self._register = RegisterSection(self)
@@ -72,6 +74,7 @@ class Panel:
             self._inputs,
             self._structures,
             self._geometry,
+            self._explain,
             self._prepare,
             self._models,
             self._register,
@@ -80,6 +83,7 @@ class Panel:
         )
         self._section_of = {
             "simulate": ui.inputsCollapsibleButton,
+            "explain": ui.geometryCollapsibleButton,
             "prepare": ui.prepareCollapsibleButton,
             "register": ui.registerCollapsibleButton,
         }
@@ -151,6 +155,10 @@ class Panel:
         """The X-rays that are to be registered together."""
         return self._inputs.ticked
 
+    def rough_pose(self):
+        """The pose [4, 4] near which the X-ray was taken, as far as is known. Raises InputError if nothing is."""
+        return self._register.rough_pose()
+
     def is_mine(self, kind: str) -> bool:
         """Whether a task of this kind is under way."""
         return self.logic.is_busy and self.logic.jobs.kind == kind
@@ -162,7 +170,7 @@ class Panel:
             return False
         if self.logic.is_busy or self._subject is None:
             return self.logic.is_busy
-        of = 1 if kind == "register" else 0
+        of = 1 if kind in ("register", "explain") else 0
         is_gone = slicer.mrmlScene.GetNodeByID(self._subject[of]) is None  # which may be what is told
         return is_gone or self._subject[of] == self._chosen[of]
 
@@ -178,7 +186,12 @@ class Panel:
         """Why no task can be started now; empty if one can."""
         if not self.logic.is_busy:
             return ""
-        names = {"simulate": _("simulation"), "prepare": _("preparation"), "register": _("registration")}
+        names = {
+            "simulate": _("simulation"),
+            "explain": _("check of the geometry"),
+            "prepare": _("preparation"),
+            "register": _("registration"),
+        }
         return _("The {name} is still running.").format(name=names.get(self.logic.jobs.kind, _("job")))
 
     @property
@@ -294,6 +307,8 @@ class Panel:
         elif result is not None and kind == "simulate":
             p.xray = result
             self.say(_("Made {name}.").format(name=result.GetName()))
+        elif result is not None and kind == "explain":
+            self._explain.show(result)
         elif result is not None and kind == "prepare":
             p.modelPath = result
         elif result is not None and kind == "register":
