@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 
 from ...jobs import events
 from ...jobs.launcher import State
-from .. import xray_node
+from .. import drawings, xray_node
 from ..landmarks import attach_to_xray
 from ..logic import RegistrationLogic
 from ..readiness import chosen_segments
@@ -58,6 +58,7 @@ class Panel:
         self._gui_tag: int | None = None
         self._observed: list[tuple[object, int]] = []
         self._images_observed: list[tuple[object, int]] = []
+        self._orphans: list[slicer.vtkMRMLNode] = []  # drawn of X-rays that are gone
         self._asking: list[Callable[[], None]] = []
         self._is_updating = False
         self._shown: dict[str, str] = {}
@@ -110,6 +111,7 @@ class Panel:
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self._observe(self._observed, scene, event, self._on_scene)
+        self._observe(self._observed, scene, scene.NodeAboutToBeRemovedEvent, self._on_removal)
         self._on_parameters()
         self._update_now()
 
@@ -122,6 +124,7 @@ class Panel:
         self._forget(self._images_observed)
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
+        self._orphans.clear()
         self.parameters = self._subject = None
 
     def close(self) -> None:
@@ -278,6 +281,11 @@ class Panel:
     def _on_scene(self, *_unused) -> None:
         self.update()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removal(self, _scene, _event, node) -> None:
+        # Now its references are still known; but the scene is in the middle of something, so they go soon.
+        self._orphans += drawings.drawn_of(node)
+
     def _on_image(self, *_unused) -> None:
         self.draw()
         self.update()
@@ -322,6 +330,8 @@ class Panel:
             return
         self._is_updating = True
         try:
+            orphans, self._orphans = self._orphans, []
+            drawings.remove(orphans)
             self._show_choices()
             for section in self._sections:
                 section.update()
