@@ -26,6 +26,7 @@ from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from . import explanation, landmarks, overlay, starts, xray_facts, xray_node
+from .mapping import set_mapping
 from .montage import montage
 from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray, three
 from .report import save_report
@@ -140,6 +141,18 @@ class RegistrationLogic(PatientTasks):
     ) -> np.ndarray:
         """Pose from which landmarks in the CT are seen where they are marked on the X-ray (four pairs or more)."""
         return starts.landmark_pose(ctPoints, xrayPoints, xray)[0]
+
+    def setMapping(self, ct: slicer.vtkMRMLScalarVolumeNode, mapping: str) -> None:
+        """Say what a volume is that holds no Hounsfield units: "cone-beam", "vessels" or "vessels:THRESHOLD", "mr", or
+        the path of a JSON file with [value, HU] pairs; "ct" again for one that does. All that is done with it from then
+        on reads it so.
+
+        Raises
+        ------
+        InputError
+            If its values cannot be read so.
+        """
+        set_mapping(ct, mapping)
 
     def place(
         self,

@@ -14,6 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import InputError
+from ..imaging.volume_mapping import KINDS
 from ..jobs.folder import JobFolder
 
 MODELS_ATTRIBUTE = "DiffPose.Models"
@@ -30,6 +31,8 @@ class ModelSummary:
         Half ranges [3] of the poses that it knows.
     median_error_mm, percentile95_error_mm
         On simulated X-rays that it had not seen; NaN if it was not tested.
+    mapping
+        What the volume was that it was prepared from, one of ``volume_mapping.KINDS`` or the name of a table.
     made
         When, in seconds since 1970.
     """
@@ -40,6 +43,7 @@ class ModelSummary:
     translation_mm: tuple[float, ...]
     median_error_mm: float
     percentile95_error_mm: float
+    mapping: str
     made: float
 
     @property
@@ -67,6 +71,7 @@ def read_summary(path: str | Path) -> ModelSummary:
             tuple(float(v) for v in range_["translation_mm"]),
             float(training.get("median_error_mm") or math.nan),
             float(training.get("percentile95_error_mm") or math.nan),
+            str(description["ct"].get("mapping", {}).get("kind", KINDS[0])),
             path.stat().st_mtime,
         )
     except FileNotFoundError:

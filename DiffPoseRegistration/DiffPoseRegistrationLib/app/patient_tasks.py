@@ -83,7 +83,12 @@ class PatientTasks(JobRunner):
             about = PoseRange(centre, patient.centre_ras, three(rotationDeg), three(translationMm))
             pose = about.sample(np.random.default_rng(seed), 1)[0]
         pose = rigid.validated_pose(pose)
-        settings = {"camera": camera.to_json(), "camera_to_world_ras_mm": pose.tolist(), "seed": seed}
+        settings = {
+            "camera": camera.to_json(),
+            "camera_to_world_ras_mm": pose.tolist(),
+            "seed": seed,
+            **patient.job_settings,
+        }
 
         def finish(result: Path) -> slicer.vtkMRMLScalarVolumeNode:
             node = add_node("vtkMRMLScalarVolumeNode", _("Simulated X-ray {view}").format(view=view))
@@ -111,6 +116,7 @@ class PatientTasks(JobRunner):
         seed: int = 0,
         steps: int | None = None,
         centre: np.ndarray | None = None,
+        pretrained: str | None = None,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         segments: Sequence[str] | None = None,
         wait: bool = True,
@@ -119,8 +125,8 @@ class PatientTasks(JobRunner):
 
         ``rotationDeg`` (primary, secondary, roll) and ``translationMm`` (across, along the beam, up-down) are
         half ranges about the view, or about the pose ``centre``. ``steps``, if given, are trained instead of
-        ``minutes``: the same number gives the same model on a slow and on a fast machine. Returns the model's path;
-        None with ``wait=False``.
+        ``minutes``: the same number gives the same model on a slow and on a fast machine. ``pretrained`` is the file of
+        a network to begin with. Returns the model's path; None with ``wait=False``.
 
         Raises
         ------
@@ -143,10 +149,12 @@ class PatientTasks(JobRunner):
             "device": device,
             "seed": seed,
             **({} if steps is None else {"steps": steps}),
+            **patient.job_settings,
         }
+        network = Path(pretrained) if pretrained else None
 
         def make_inputs(folder: Path):
-            return {"ct": patient.write(folder / "ct.nrrd")}, settings
+            return {"ct": patient.write(folder / "ct.nrrd"), "pretrained": network}, settings
 
         return self.run([self._preparation(ct, make_inputs)], 1, wait)
 

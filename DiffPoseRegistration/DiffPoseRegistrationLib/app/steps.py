@@ -126,6 +126,7 @@ def registration(
         view["camera_to_lab_mm"] = np.asarray(place).tolist()
     settings = {
         **first,
+        **({} if initial is None else ct.job_settings),  # a model has its own
         "pictures": False,  # the views show the overlay
         **effort.settings,
         **(views[0] if len(views) == 1 else {"views": views}),
@@ -168,6 +169,7 @@ def explanation(
     settings = {
         **_grey_values_of(xray),
         **_known_of(xray),
+        **ct.job_settings,
         "initial_camera_to_world_ras_mm": np.asarray(initial).tolist(),
         "range_deg_mm": [float(value) for value in within],
         "sheet_px": sheet_px,
