@@ -54,7 +54,9 @@ def test_checked_then_applied(changed):
     wait_for_job(panel)
     said = ui.explainLabel.text
     assert "probably changed: turned by 90 degrees clockwise; grey values inverted" in said, said
-    assert "Apply will: turn the picture by 270 degrees clockwise" in said and "set Bright pixels to Bone" in said
+    assert (
+        "Apply will: turn the picture by 90 degrees counter-clockwise" in said and "set Bright pixels to Bone" in said
+    )
     assert not ui.explainPicture.isHidden() and 400 < ui.explainPicture.pixmap.width() <= 480
     assert np.array_equal(slicer.util.arrayFromVolume(xray), before) and xray_node.camera_of(xray) == camera
     assert xray_facts.polarity_of(xray) == "bright-is-air" and xray_node.pose_node_of(xray) is None

@@ -17,6 +17,18 @@ from .pictures import SHEET_PX, contact_sheet, sheet_columns
 
 LEAST_SIMILARITY = 0.4  # below, nothing has been explained
 
+# Of a label, the first few on every sheet.
+_SHORTER_ANYWHERE = 2
+_SHORTER = (
+    ("turned by ", ""),
+    (" degrees", "°"),
+    (" left to right", ""),
+    (", then ", ", "),
+    ("counter-clockwise", "ccw"),
+    ("clockwise", "cw"),
+    ("grey values ", ""),
+)
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -58,16 +70,19 @@ def camera_of_reading(change: PictureChange, both: BothPolarities, pose: np.ndar
 
 def sheet(found: Sequence[Explanation], renderer: Renderer, title: str = "", width: int = SHEET_PX) -> Image.Image:
     """A contact sheet, ``width`` pixels wide, of the best readings and the picture as it is with the CT's edges."""
-    count = 2 * sheet_columns(width) - 1
+    across = sheet_columns(width)
+    count, is_narrow = 2 * across - 1, across < sheet_columns(SHEET_PX)
     shown = [*found[:count], *(one for one in found[count:] if one.change == PictureChange())]
     readings = []
     for n, one in enumerate(shown):
         camera = one.xray.camera
         level = renderer.level_for(camera, float(np.linalg.norm(one.pose[:3, 3] - renderer.isocentre)))
-        label = f"{n + 1}. {one.similarity:.2f} {one.change.words}".replace("turned by ", "").replace(" degrees", "°")
+        label = f"{n + 1}. {one.similarity:.2f} {one.change.words}"
+        for words, shorter in _SHORTER[: None if is_narrow else _SHORTER_ANYWHERE]:
+            label = label.replace(words, shorter)
         readings.append((label, one.xray, renderer.render(camera, one.pose, level)))
     note = "Each picture as it was before the change named, with the CT's edges at the pose that was found for it."
-    return contact_sheet(readings, title=title, note=note, width=width)
+    return contact_sheet(readings, title=title, note="" if is_narrow else note, width=width)
 
 
 def record(found: Sequence[Explanation], both: BothPolarities, pose: np.ndarray, renderer: Renderer) -> dict[str, Any]:

@@ -110,8 +110,12 @@ def _changes(found: explanation.XRayExplanation) -> list[str]:
     """What reading the X-ray so changes, by the names of the panel's fields."""
     changes = []
     if found.change.turned_deg:
-        text = _("turn the picture by {degrees} degrees clockwise, its poses staying")
-        changes.append(text.format(degrees=360 - found.change.turned_deg))
+        back = {
+            90: _("turn the picture by 90 degrees counter-clockwise"),
+            180: _("turn the picture by 180 degrees"),
+            270: _("turn the picture by 90 degrees clockwise"),
+        }
+        changes.append(back[found.change.turned_deg])
     if found.change.mirrored:
         # The camera is that of the picture before it was mirrored.
         other = found.camera.viewed_from == VIEWED_FROM[0]
