@@ -1,6 +1,7 @@
 """The geometry wizard names what happened to a picture of a generated patient, and of a bone; and what a pose that
 lies on its side makes it say."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,9 @@ from DiffPoseRegistrationLib.geometry.pose_range import view_pose
 from DiffPoseRegistrationLib.imaging.phantom import phantom_ct
 from DiffPoseRegistrationLib.imaging.picture_change import PictureChange
 from DiffPoseRegistrationLib.imaging.values import CTVolume
+from DiffPoseRegistrationLib.jobs import events
+from DiffPoseRegistrationLib.jobs.folder import create_job
+from DiffPoseRegistrationLib.jobs.launcher import JobLauncher, State
 from DiffPoseRegistrationLib.rendering.renderer import Renderer
 from DiffPoseRegistrationLib.workflow.explain import explain, read_both_polarities
 from DiffPoseRegistrationLib.workflow.simulate import simulate_xray, write_ct, write_xray_dicom
@@ -102,3 +106,27 @@ def test_command_says_what_happened_and_what_to_do(patient, tmp_path, capsys):
     assert sheet.shape[1] > 1000 and (sheet == (255, 150, 30)).all(axis=-1).any()  # edges are drawn
     assert main(["info", str(file), "--explain"]) == 2
     assert "--initial" in capsys.readouterr().err
+
+
+def test_as_a_job_it_says_how_to_read_the_picture(patient, tmp_path):
+    ct, _, _, rough, picture = patient
+    write_ct(tmp_path / "ct.nrrd", ct)
+    file = _written(tmp_path / "x.dcm", picture, PictureChange(turned_deg=90, inverted=True))
+    settings = {"initial_camera_to_world_ras_mm": rough.tolist(), "sheet_px": 500}
+    job = create_job("explain", {"ct": tmp_path / "ct.nrrd", "xray": file}, settings, tmp_path)
+    heard = []
+    launcher = JobLauncher(on_event=heard.append)
+    try:
+        launcher.start(job.path)
+        assert launcher.wait(120) is State.FINISHED, launcher.last_event
+    finally:
+        launcher.close()
+    said = [event for event in heard if isinstance(event, events.Progress)]
+    assert said and any("readings" in event.metrics.get("text", "") for event in said)
+    found = json.loads((job.result / "result.json").read_text(encoding="utf-8"))
+    assert found["is_explained"] and found["is_changed"] and found["rival_in_words"] is None
+    assert PictureChange(**found["change"]) == PictureChange(turned_deg=90, inverted=True)
+    assert found["polarity"] == "bright-is-bone" and Camera.from_json(found["camera"]) == CAMERA
+    assert found["similarity"] > 0.4 > found["similarity_as_it_is"]
+    with Image.open(job.result / "sheet.png") as sheet:
+        assert 470 <= sheet.width <= 500

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -18,11 +20,12 @@ from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..imaging.values import CTVolume
+from ..imaging.volume_mapping import AIR_HU, VolumeMapping
 from . import job_files
 from .drr import QuickDRR
+from .mapping import fitted, mapping_of
 from .nodes import matrix_to_array, require_scalar_volume, world_from_node
 
-_AIR_HU = -1000.0
 _MARGIN_VOXELS = 3  # of air around a structure
 _DRR_VOXELS = 8_000_000
 
@@ -38,10 +41,19 @@ class PatientCT:
         Affine [4, 4] of their centres to the world (RAS, mm).
     kept
         Which voxels [k, j, i] belong to the structures; None: the whole CT.
+    mapping
+        What makes Hounsfield units of the values.
     """
 
-    def __init__(self, values: np.ndarray, ijk_to_ras: np.ndarray, name: str, kept: np.ndarray | None = None) -> None:
-        self.name = name
+    def __init__(
+        self,
+        values: np.ndarray,
+        ijk_to_ras: np.ndarray,
+        name: str,
+        kept: np.ndarray | None = None,
+        mapping: VolumeMapping | None = None,
+    ) -> None:
+        self.name, self._mapping = name, mapping or VolumeMapping()
         self._values, self._ijk_to_ras, self._kept = values, ijk_to_ras, kept
         self._file: Path | None = None
         if kept is not None:
@@ -65,18 +77,26 @@ class PatientCT:
             If it cannot be a CT: one slice, voxels that are not finite, values that are not Hounsfield units.
         """
         every = (slice(None, None, step),) * 3
-        values = np.asarray(self._values[every], dtype=np.float32)
-        ct = CTVolume(values, self._ijk_to_ras @ np.diag([step, step, step, 1.0]), self.name)
+        values = self._mapping(self._values[every])
+        affine = self._ijk_to_ras @ np.diag([step, step, step, 1.0])
+        ct = CTVolume(values, affine, self.name, mapping=self._mapping)
         low, high = float(values.min()), float(values.max())
-        if low >= 0 and high <= 255:
+        if low >= 0 and high <= 255 and not self._mapping.points:
             raise InputError(
-                _("{name} has values from {low:g} to {high:g}, not Hounsfield units; choose the CT itself.").format(
-                    name=self.name, low=low, high=high
-                )
+                _(
+                    "{name} has values from {low:g} to {high:g}, not Hounsfield units; choose the CT itself, or say in "
+                    "Prepare patient model, Advanced, what the volume is."
+                ).format(name=self.name, low=low, high=high)
             )
         if self._kept is None:
             return ct
-        return CTVolume(np.where(self._kept[every], values, np.float32(_AIR_HU)), ct.ijk_to_ras, self.name)
+        return replace(ct, hounsfield=np.where(self._kept[every], values, np.float32(AIR_HU)))
+
+    @property
+    def job_settings(self) -> dict[str, Any]:
+        """Settings of a job that is to read what :meth:`write` writes: for a volume that is no CT what makes
+        Hounsfield units of it, which a model remembers."""
+        return {"mapping": self._mapping.to_json()} if self._mapping.points else {}
 
     @cached_property
     def drr(self) -> QuickDRR:
@@ -92,9 +112,20 @@ class PatientCT:
                 raise FileNotFoundError
             os.link(self._file, path)
         except OSError:  # not written yet, the job before was removed, or the file system knows no links
-            job_files.write_ct(self.volume(), path)
+            if self._mapping.points:
+                self._write_values(path)
+            else:
+                job_files.write_ct(self.volume(), path)
         self._file = path
         return path
+
+    def _write_values(self, path: Path) -> None:
+        """Write the values as they are, those outside the structures as those of air."""
+        values = self._values
+        if self._kept is not None:
+            air = min(self._mapping.points, key=lambda point: point[1])[0]
+            values = np.where(self._kept, values, np.float32(air))
+        job_files.write_volume(values, self._ijk_to_ras, self.name, path)
 
 
 class PatientCache:
@@ -124,15 +155,17 @@ def patient_ct(
     Raises
     ------
     InputError
-        If a node does not serve, a segment is not there, or the segments do not meet the CT.
+        If a node does not serve, a segment is not there, the segments do not meet the CT, or it is not what it is
+        said to be.
     """
     require_scalar_volume(ct, _("CT"))
     matrix = vtk.vtkMatrix4x4()
     ct.GetIJKToRASMatrix(matrix)
     values = slicer.util.arrayFromVolume(ct)
     affine = world_from_node(ct) @ matrix_to_array(matrix)
+    how = fitted(mapping_of(ct), values, ct.GetName())
     if segmentation is None:
-        return PatientCT(values, affine, ct.GetName())
+        return PatientCT(values, affine, ct.GetName(), mapping=how)
     ids = segment_ids(segmentation, segments)
     names = ", ".join(segmentation.GetSegmentation().GetSegment(one).GetName() for one in ids)
     kept = _voxels_of(segmentation, ids, ct)
@@ -142,7 +175,7 @@ def patient_ct(
                 ct=ct.GetName(), names=names, node=segmentation.GetName()
             )
         )
-    return PatientCT(values, affine, _("{ct}: {names}").format(ct=ct.GetName(), names=names), kept)
+    return PatientCT(values, affine, _("{ct}: {names}").format(ct=ct.GetName(), names=names), kept, how)
 
 
 def segment_ids(segmentation: slicer.vtkMRMLSegmentationNode, wanted: Sequence[str] | None = None) -> tuple[str, ...]:

@@ -18,23 +18,29 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def write_ct(ct: CTVolume, path: Path) -> Path:
-    """Write the CT as NRRD (LPS, int16 HU) where it lies in the world.
+    """Write the CT as NRRD (LPS, int16 HU) where it lies in the world. Raises InputError as :func:`write_volume`."""
+    values = np.clip(np.rint(ct.hounsfield), -32768, 32767).astype(np.int16)
+    return write_volume(values, ct.ijk_to_ras, ct.name, path)
+
+
+def write_volume(values: np.ndarray, ijk_to_ras: np.ndarray, name: str, path: Path) -> Path:
+    """Write voxels [k, j, i] as NRRD where ``ijk_to_ras`` [4, 4] says that they lie in the world (RAS, mm).
 
     Raises
     ------
     InputError
-        If its axes are sheared, which no image file can hold.
+        If the axes are sheared, which no image file can hold.
     """
     import SimpleITK as sitk  # not at file scope: half a second that nobody needs before the first job
 
-    lps = _LPS_RAS @ ct.ijk_to_ras
-    spacing = ct.spacing_mm
+    lps = _LPS_RAS @ ijk_to_ras
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
     direction = lps[:3, :3] / spacing
     if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
         raise InputError(
-            _("{name} has sheared axes (through its parent transform); harden it and resample it.").format(name=ct.name)
+            _("{name} has sheared axes (through its parent transform); harden it and resample it.").format(name=name)
         )
-    image = sitk.GetImageFromArray(np.clip(np.rint(ct.hounsfield), -32768, 32767).astype(np.int16))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection(direction.ravel().tolist())

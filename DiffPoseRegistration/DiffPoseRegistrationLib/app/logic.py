@@ -25,7 +25,8 @@ from slicer.i18n import tr as _
 from ..geometry import rigid
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
-from . import landmarks, overlay, starts, xray_facts, xray_node
+from . import explanation, landmarks, overlay, starts, xray_facts, xray_node
+from .mapping import set_mapping
 from .montage import montage
 from .patient_tasks import DRR_SIDE_PX, PatientTasks, camera_of_xray, three
 from .report import save_report
@@ -141,6 +142,18 @@ class RegistrationLogic(PatientTasks):
         """Pose from which landmarks in the CT are seen where they are marked on the X-ray (four pairs or more)."""
         return starts.landmark_pose(ctPoints, xrayPoints, xray)[0]
 
+    def setMapping(self, ct: slicer.vtkMRMLScalarVolumeNode, mapping: str) -> None:
+        """Say what a volume is that holds no Hounsfield units: "cone-beam", "vessels" or "vessels:THRESHOLD", "mr", or
+        the path of a JSON file with [value, HU] pairs; "ct" again for one that does. All that is done with it from then
+        on reads it so.
+
+        Raises
+        ------
+        InputError
+            If its values cannot be read so.
+        """
+        set_mapping(ct, mapping)
+
     def place(
         self,
         ct: slicer.vtkMRMLScalarVolumeNode,
@@ -153,6 +166,16 @@ class RegistrationLogic(PatientTasks):
         xray_node.require_xray(xray)
         centre = self._patients.of(ct, segmentation, segments).centre_ras
         return xray_node.set_pose(xray, pose, ct, centre)
+
+    def readSo(self, xray: slicer.vtkMRMLScalarVolumeNode, found: explanation.XRayExplanation) -> None:
+        """Read the X-ray as :meth:`explainXRay` found that it is explained best; its poses stay.
+
+        Raises
+        ------
+        InputError
+            If the X-ray has changed since.
+        """
+        explanation.read_so(xray, found)
 
     def inverseTransform(self, xray: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTransformNode:
         """A new transform that carries the CT into the C-arm's space; its name says so."""

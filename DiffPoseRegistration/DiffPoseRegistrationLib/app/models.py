@@ -7,6 +7,7 @@ import math
 import struct
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import InputError
+from ..imaging.volume_mapping import KINDS
 from ..jobs.folder import JobFolder
 
 MODELS_ATTRIBUTE = "DiffPose.Models"
@@ -30,6 +32,8 @@ class ModelSummary:
         Half ranges [3] of the poses that it knows.
     median_error_mm, percentile95_error_mm
         On simulated X-rays that it had not seen; NaN if it was not tested.
+    mapping
+        What the volume was that it was prepared from, one of ``volume_mapping.KINDS`` or the name of a table.
     made
         When, in seconds since 1970.
     """
@@ -40,6 +44,7 @@ class ModelSummary:
     translation_mm: tuple[float, ...]
     median_error_mm: float
     percentile95_error_mm: float
+    mapping: str
     made: float
 
     @property
@@ -58,21 +63,28 @@ def read_summary(path: str | Path) -> ModelSummary:
     """
     path = Path(path)
     try:
-        description = _description(path)
-        training, range_ = description["training"], description["pose_range"]
-        return ModelSummary(
-            path,
-            str(description["ct"]["name"]),
-            tuple(float(v) for v in range_["rotation_deg"]),
-            tuple(float(v) for v in range_["translation_mm"]),
-            float(training.get("median_error_mm") or math.nan),
-            float(training.get("percentile95_error_mm") or math.nan),
-            path.stat().st_mtime,
-        )
+        return _summary(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         raise InputError(_("The model {path} is not there; choose another or prepare one.").format(path=path)) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         raise InputError(_("{path} is no DiffPose model; choose another or prepare one.").format(path=path)) from None
+
+
+@lru_cache(maxsize=64)
+def _summary(path: Path, changed_ns: int) -> ModelSummary:
+    """Asked for at every change in the panel, and read again only when the file has changed."""
+    description = _description(path)
+    training, range_ = description["training"], description["pose_range"]
+    return ModelSummary(
+        path,
+        str(description["ct"]["name"]),
+        tuple(float(v) for v in range_["rotation_deg"]),
+        tuple(float(v) for v in range_["translation_mm"]),
+        float(training.get("median_error_mm") or math.nan),
+        float(training.get("percentile95_error_mm") or math.nan),
+        str(description["ct"].get("mapping", {}).get("kind", KINDS[0])),
+        changed_ns / 1e9,
+    )
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -99,8 +99,8 @@ class DiffPoseRegistrationParameterNode:
         Middle of the range of poses; 0: as ``geometry.isocentre`` says.
     primaryRange ... verticalRange
         Half ranges about it.
-    minutes, device
-        Of the preparation.
+    minutes, device, pretrained
+        Of the preparation; the file of the network that it begins with, empty: none.
     modelPath
         The patient's model.
     distanceTolerance, principalPointTolerance, seconds
@@ -125,6 +125,7 @@ class DiffPoseRegistrationParameterNode:
     verticalRange: Annotated[float, WithinRange(0.0, 1000.0)] = 60.0
     minutes: Annotated[float, WithinRange(0.1, 1440.0)] = 5.0
     device: Device = Device.AUTO
+    pretrained: str = ""
     modelPath: str = ""
     startFrom: Start = Start.NETWORK
     search: Search = Search.STANDARD

@@ -1,4 +1,4 @@
-"""The tasks that take a while: simulate, prepare, register. Each is one job in the background, or several."""
+"""The tasks that take a while: simulate, prepare, register, explain. Each is one job in the background, or several."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..jobs import events
 from ..jobs.folder import JobFolder
 from . import environment, job_files, models, overlay, plots, starts, steps, xray_facts, xray_node
 from .ct_node import PatientCache, PatientCT
+from .explanation import XRayExplanation
 from .frames import frames_of, require_frames
 from .job_control import JobControl, MakeInputs
 from .job_runner import JobRunner, Step
@@ -82,7 +83,12 @@ class PatientTasks(JobRunner):
             about = PoseRange(centre, patient.centre_ras, three(rotationDeg), three(translationMm))
             pose = about.sample(np.random.default_rng(seed), 1)[0]
         pose = rigid.validated_pose(pose)
-        settings = {"camera": camera.to_json(), "camera_to_world_ras_mm": pose.tolist(), "seed": seed}
+        settings = {
+            "camera": camera.to_json(),
+            "camera_to_world_ras_mm": pose.tolist(),
+            "seed": seed,
+            **patient.job_settings,
+        }
 
         def finish(result: Path) -> slicer.vtkMRMLScalarVolumeNode:
             node = add_node("vtkMRMLScalarVolumeNode", _("Simulated X-ray {view}").format(view=view))
@@ -110,6 +116,7 @@ class PatientTasks(JobRunner):
         seed: int = 0,
         steps: int | None = None,
         centre: np.ndarray | None = None,
+        pretrained: str | None = None,
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         segments: Sequence[str] | None = None,
         wait: bool = True,
@@ -118,8 +125,8 @@ class PatientTasks(JobRunner):
 
         ``rotationDeg`` (primary, secondary, roll) and ``translationMm`` (across, along the beam, up-down) are
         half ranges about the view, or about the pose ``centre``. ``steps``, if given, are trained instead of
-        ``minutes``: the same number gives the same model on a slow and on a fast machine. Returns the model's path;
-        None with ``wait=False``.
+        ``minutes``: the same number gives the same model on a slow and on a fast machine. ``pretrained`` is the file of
+        a network to begin with. Returns the model's path; None with ``wait=False``.
 
         Raises
         ------
@@ -142,10 +149,12 @@ class PatientTasks(JobRunner):
             "device": device,
             "seed": seed,
             **({} if steps is None else {"steps": steps}),
+            **patient.job_settings,
         }
+        network = Path(pretrained) if pretrained else None
 
         def make_inputs(folder: Path):
-            return {"ct": patient.write(folder / "ct.nrrd")}, settings
+            return {"ct": patient.write(folder / "ct.nrrd"), "pretrained": network}, settings
 
         return self.run([self._preparation(ct, make_inputs)], 1, wait)
 
@@ -306,6 +315,35 @@ class PatientTasks(JobRunner):
                     start = found[-1].camera_to_world
 
         return self.run(each(), len(frames), wait)
+
+    def explainXRay(
+        self,
+        ct: slicer.vtkMRMLScalarVolumeNode,
+        xray: slicer.vtkMRMLScalarVolumeNode,
+        initial: np.ndarray | None = None,
+        withinDeg: float = 10.0,
+        withinMm: float = 20.0,
+        segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+        segments: Sequence[str] | None = None,
+        sheetPx: int = 1600,
+        wait: bool = True,
+    ) -> XRayExplanation | None:
+        """Find out whether the picture was mirrored, turned or inverted, or its pixel spacing mistaken: each reading of
+        it is compared with the CT near the rough pose ``initial`` (default: the X-ray's own), which may be off by
+        ``withinDeg`` and ``withinMm``. Nothing is changed; :meth:`readSo` does that. Of a sequence the frame that is
+        shown is looked at. Returns what explains the picture best, with pictures ``sheetPx`` wide; None with
+        ``wait=False``.
+
+        Raises
+        ------
+        InputError
+            If CT, X-ray or pose do not serve, or the job fails.
+        """
+        patient = self._patients.of(ct, segmentation, segments)
+        camera_of_xray(xray)
+        pose = starts.current_pose(xray) if initial is None else rigid.validated_pose(initial)
+        step = steps.explanation(patient, xray, initial=pose, within=(withinDeg, withinMm), sheet_px=sheetPx)
+        return self.run([step], 1, wait)
 
     def _registration(
         self,

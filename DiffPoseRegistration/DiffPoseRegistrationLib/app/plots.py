@@ -35,6 +35,12 @@ def chart_of(owner: slicer.vtkMRMLNode | None, role: str) -> slicer.vtkMRMLPlotC
     return owner.GetNodeReference(role) if owner is not None else None
 
 
+def parts_of(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLNode]:
+    """The series of a chart, and the table that they share."""
+    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    return [*(one.GetTableNode() for one in series[:1]), *series]
+
+
 def why_no_plot_view() -> str:
     """Why a chart cannot be shown; empty if it can."""
     return "" if hasattr(slicer.modules, "plots") else _("Slicer's Plots module is not there.")

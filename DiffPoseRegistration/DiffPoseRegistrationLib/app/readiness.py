@@ -9,8 +9,11 @@ from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..geometry.pose_from_points import LEAST_POINTS
+from ..imaging.volume_mapping import KINDS
 from .ct_node import segment_ids
 from .landmarks import point_pairs
+from .mapping import kind_of, label_of
+from .models import read_summary
 from .nodes import require_scalar_volume, world_from_node
 from .parameters import DiffPoseRegistrationParameterNode, Start
 from .starts import current_pose
@@ -55,11 +58,29 @@ def why_no_model(parameters: DiffPoseRegistrationParameterNode) -> str:
         return _("No model is chosen; prepare one, or start from the current pose.")
     if not Path(parameters.modelPath).is_file():
         return _("The model {path} is not there; choose another or prepare one.").format(path=parameters.modelPath)
+    try:
+        made_of = read_summary(parameters.modelPath).mapping
+    except InputError:
+        return ""  # said by the table of models, and by the registration
+    if parameters.ctVolume is not None and made_of in KINDS and made_of != kind_of(parameters.ctVolume):
+        return _("The model was prepared with the volume read as {kind}; choose that above, or another model.").format(
+            kind=label_of(made_of)
+        )
     return ""
 
 
 def why_not_prepare(parameters: DiffPoseRegistrationParameterNode) -> str:
     """Why Prepare cannot start; empty if it can."""
+    unusable = why_no_samples(parameters)
+    if not unusable and parameters.pretrained and not Path(parameters.pretrained).is_file():
+        return _("The network {path} to begin with is not there; choose another or none.").format(
+            path=parameters.pretrained
+        )
+    return unusable
+
+
+def why_no_samples(parameters: DiffPoseRegistrationParameterNode) -> str:
+    """Why there are no simulated X-rays of the range; empty if there are."""
     return why_no_ct(parameters) or why_no_xray(parameters)
 
 
@@ -98,6 +119,18 @@ def why_no_start(parameters: DiffPoseRegistrationParameterNode) -> str:
                 )
     except InputError as error:
         return str(error)
+    return ""
+
+
+def why_not_explain(parameters: DiffPoseRegistrationParameterNode) -> str:
+    """Why the X-ray's geometry cannot be checked; empty if it can."""
+    unusable = why_no_ct(parameters) or why_no_xray(parameters)
+    if unusable or parameters.startFrom is not Start.NETWORK:
+        return unusable or why_no_start(parameters)
+    try:
+        current_pose(parameters.xray)
+    except InputError:
+        return _("A rough pose is needed; in Register choose a start other than the model, or place the X-ray at one.")
     return ""
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 from slicer.i18n import tr as _
 
 from ..errors import InputError
 from ..jobs import events
 from . import dicom_geometry, job_files, xray_facts, xray_node
 from .ct_node import PatientCT
+from .explanation import XRayExplanation, state_of
 from .job_runner import Step
 
 # How far a registration looks around its start, as settings of the job.
@@ -111,27 +113,20 @@ def registration(
     """
     if initial is None and not (model and Path(model).is_file()):
         raise InputError(_("There is no model and no initial pose; prepare a model or give a pose."))
-    meanings = {(xray_facts.polarity_of(xray), xray_facts.intensity_of(xray)) for xray in xrays}
-    if len(meanings) > 1:
+    first, *others = (_grey_values_of(xray) for xray in xrays)
+    if any(other != first for other in others):
         raise InputError(
             _("The X-rays say differently what their pixels mean; set Bright pixels and Pixel scale alike.")
         )
-    ((polarity, intensity),) = meanings
     images = [np.array(image) for image in images]
-    views: list[dict[str, Any]] = [
-        {"name": f"view-{n + 1}", "camera": xray_node.require_camera(x).to_json()} for n, x in enumerate(xrays)
-    ]
-    for view, xray in zip(views, xrays):
-        known = dicom_geometry.meaning_of(xray)
-        if known is not None:
-            view["meaning"] = known.to_json()
+    views: list[dict[str, Any]] = [{"name": f"view-{n + 1}", **_known_of(xray)} for n, xray in enumerate(xrays)]
     if initial is not None:
         views[0]["initial_camera_to_world_ras_mm"] = np.asarray(initial).tolist()
     for view, place in zip(views, camera_to_lab or ()):
         view["camera_to_lab_mm"] = np.asarray(place).tolist()
     settings = {
-        "polarity": polarity,
-        "intensity": intensity,
+        **first,
+        **({} if initial is None else ct.job_settings),  # a model has its own
         "pictures": False,  # the views show the overlay
         **effort.settings,
         **(views[0] if len(views) == 1 else {"views": views}),
@@ -151,3 +146,49 @@ def registration(
         return finish([job_files.RegistrationOutcome.read(folder) for folder in folders])
 
     return Step("register", make_inputs, read, watch, undo)
+
+
+def explanation(
+    ct: PatientCT,
+    xray: slicer.vtkMRMLScalarVolumeNode,
+    *,
+    initial: np.ndarray,
+    within: Sequence[float],
+    sheet_px: int,
+) -> Step:
+    """The comparison of the readings of an X-ray, which is copied here.
+
+    Parameters
+    ----------
+    initial, within
+        The rough pose [4, 4], and how far off (degrees, mm) it may be.
+    sheet_px
+        Width of the page of pictures.
+    """
+    image, state = np.array(xray_node.pixels(xray)), state_of(xray)
+    settings = {
+        **_grey_values_of(xray),
+        **_known_of(xray),
+        **ct.job_settings,
+        "initial_camera_to_world_ras_mm": np.asarray(initial).tolist(),
+        "range_deg_mm": [float(value) for value in within],
+        "sheet_px": sheet_px,
+    }
+
+    def make_inputs(folder: Path):
+        file = job_files.write_image(image, folder / "xray.nrrd")
+        return {"ct": ct.write(folder / "ct.nrrd"), "xray": file}, settings
+
+    return Step("explain", make_inputs, lambda result: XRayExplanation.read(result, state))
+
+
+def _grey_values_of(xray: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any]:
+    """What the person says about the X-ray's pixels, as settings of a job."""
+    return {"polarity": xray_facts.polarity_of(xray), "intensity": xray_facts.intensity_of(xray)}
+
+
+def _known_of(xray: slicer.vtkMRMLScalarVolumeNode) -> dict[str, Any]:
+    """The X-ray's geometry and, where its file states it, what its pixels mean, as settings of a job."""
+    known = {"camera": xray_node.require_camera(xray).to_json()}
+    meaning = dicom_geometry.meaning_of(xray)
+    return known if meaning is None else {**known, "meaning": meaning.to_json()}

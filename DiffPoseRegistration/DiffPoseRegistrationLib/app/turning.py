@@ -27,15 +27,18 @@ TURNED_ATTRIBUTE = "DiffPose.Turned"
 _CLOCKWISE, _MIRRORED = "clockwise", "mirrored"
 
 
-def turn_clockwise(xray: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Turn the picture by 90 degrees clockwise. Raises InputError if the node is no X-ray."""
+def turn_clockwise(xray: slicer.vtkMRMLScalarVolumeNode, *, keeps_poses: bool = False) -> None:
+    """Turn the picture by 90 degrees clockwise; with ``keeps_poses`` its poses do not turn along: they are those of the
+    picture as it is then. Raises InputError if the node is no X-ray."""
     _replace_pixels(xray, lambda image: np.rot90(image, -1))
     _remember(xray, _CLOCKWISE)
     camera = xray_node.camera_of(xray)
     if camera is not None:
         turned, rotation = turned_clockwise(camera)
         xray_node.set_camera(xray, turned, xray_node.provenance_of(xray))
-        _turn_frame(xray, rotation)
+        if not keeps_poses:
+            _turn_poses(xray, rotation)
+        _turn_points(xray, rotation)
 
 
 def mirror(xray: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -83,8 +86,8 @@ def _replace_pixels(xray: slicer.vtkMRMLScalarVolumeNode, change: Callable[[np.n
         slicer.util.updateVolumeFromArray(node, image)
 
 
-def _turn_frame(xray: slicer.vtkMRMLScalarVolumeNode, rotation: np.ndarray) -> None:
-    """Put everything that lies in the camera frame where it was; ``rotation`` [4, 4] takes the old frame to the new."""
+def _turn_poses(xray: slicer.vtkMRMLScalarVolumeNode, rotation: np.ndarray) -> None:
+    """Put the camera frame, which turns, where it was; ``rotation`` [4, 4] takes the old frame to the new."""
     back = rigid.inverse(rotation)
     transform, frames = xray_node.pose_node_of(xray), frames_of(xray)
     nodes = [node for node in (transform, xray_node.reference_of(xray)) if node is not None]
@@ -98,11 +101,16 @@ def _turn_frame(xray: slicer.vtkMRMLScalarVolumeNode, rotation: np.ndarray) -> N
     if transform is not None:
         centre = np.array(transform.GetCenterOfTransformation())
         transform.SetCenterOfTransformation(*rigid.transform_points(rotation, centre[None])[0])
+
+
+def _turn_points(xray: slicer.vtkMRMLScalarVolumeNode, rotation: np.ndarray) -> None:
+    """Let what lies on the picture turn along, and what was found of the picture as it was before."""
     for role in (xray_node.LANDMARKS_ROLE, PROJECTED_ROLE):
         points = xray.GetNodeReference(role)
         if points is not None and points.GetNumberOfControlPoints():
             on_detector = slicer.util.arrayFromMarkupsControlPoints(points)
             slicer.util.updateMarkupsControlPointsFromArray(points, rigid.transform_points(rotation, on_detector))
+    back = rigid.inverse(rotation)
     xray_facts.change_outcomes(xray, lambda found: _turned_outcome(found, back))
 
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from ..geometry.camera import Camera
     from ..rendering.renderer import Renderer
     from ..workflow.explain import BothPolarities, Explanation
-
-_LEAST_SIMILARITY = 0.4  # below, nothing has been explained
-_SHOWN = 7  # readings, beside the picture as it is
+    from ..workflow.explained import Conclusion
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     from ..imaging.pose_file import read_pose
     from ..rendering.renderer import Renderer
     from ..workflow.explain import explain
+    from ..workflow.explained import Conclusion, sheet
+    from ..workflow.pictures import write_png
 
     both, notes = _read(args)
     pose = read_pose(args.initial)
@@ -58,10 +58,11 @@ def run(args: argparse.Namespace) -> None:
     renderer = Renderer(ct)
     with TerminalProgress("Explaining") as progress:
         found = explain(renderer, both, pose, range_deg_mm=tuple(args.within), progress=progress)
-    for line in (*notes, *_table(found), "", _verdict(found), *_remedies(found[0], both, pose, renderer)):
+    conclusion = Conclusion.of(found)
+    for line in (*notes, *_table(found), "", _verdict(conclusion), *_remedies(conclusion, both, pose, renderer)):
         print(line)
     if args.out:
-        _write_sheet(args.out, found, both.as_read.name, renderer)
+        write_png(sheet(found, renderer, f"What happened to {both.as_read.name}"), args.out)
         print(f"Wrote {args.out}.")
 
 
@@ -89,38 +90,33 @@ def _table(found: list[Explanation]) -> list[str]:
     return lines
 
 
-def _verdict(found: list[Explanation]) -> str:
-    from ..imaging.picture_change import PictureChange
-    from ..workflow.explain import DISTINCT_GAP
-
-    best = found[0]
-    if best.similarity < _LEAST_SIMILARITY:
+def _verdict(conclusion: Conclusion) -> str:
+    best, as_it_is = conclusion.best, conclusion.as_it_is
+    if not conclusion.is_explained:
         return (
             f"Nothing explains the picture (best similarity {best.similarity:.2f}): check the rough pose, whether CT "
             "and X-ray show the same part, and the distance from source to detector; or widen --within."
         )
-    as_it_is = next(one for one in found if one.change == PictureChange())
-    second = found[1] if len(found) > 1 else None
-    if best is as_it_is:
+    if not conclusion.is_changed:
         words = f"The picture is explained best as it is (similarity {best.similarity:.2f})."
     else:
         words = (
             f"The picture was probably changed: {best.change.words}. Read so, its similarity is "
-            f"{best.similarity:.2f}; as it is, {as_it_is.similarity:.2f}."
+            f"{best.similarity:.2f}; as it is, "
+            + ("the CT does not project into it." if as_it_is is None else f"{as_it_is.similarity:.2f}.")
         )
-    if second is not None and second.gap < DISTINCT_GAP:
-        words += f" But it is not clear: this explains it nearly as well: {second.change.words}."
+    if conclusion.rival is not None:
+        words += f" But it is not clear: this explains it nearly as well: {conclusion.rival.change.words}."
     return words
 
 
-def _remedies(best: Explanation, both: BothPolarities, pose: np.ndarray, renderer: Renderer) -> list[str]:
+def _remedies(conclusion: Conclusion, both: BothPolarities, pose: np.ndarray, renderer: Renderer) -> list[str]:
     """What to do about it; nothing was changed."""
-    from ..imaging.picture_change import PictureChange, picture_before
-    from ..workflow.explain import magnification_of
+    from ..workflow.explained import camera_of_reading
 
-    change = best.change
+    change = conclusion.best.change
     lines: list[str] = []
-    if best.similarity < _LEAST_SIMILARITY or change == PictureChange():
+    if not conclusion.is_changed:
         return lines
     camera = both.as_read.camera
     column = camera.principal_point_px[0]
@@ -134,24 +130,6 @@ def _remedies(best: Explanation, both: BothPolarities, pose: np.ndarray, rendere
     if change.inverted:
         lines.append(f"To read it so: --polarity {both.polarity}.")
     if change.spacing != "stated":
-        magnification = magnification_of(camera, pose, renderer.isocentre)
-        camera = picture_before(change, both.as_read, magnification).camera
-        lines.append("To read it so: --camera with pixel_spacing_mm [{:.6g}, {:.6g}].".format(*camera.pixel_spacing_mm))
+        spacing = camera_of_reading(change, both, pose, renderer).pixel_spacing_mm
+        lines.append("To read it so: --camera with pixel_spacing_mm [{:.6g}, {:.6g}].".format(*spacing))
     return [*lines, "Nothing was changed."]
-
-
-def _write_sheet(path: str, found: list[Explanation], name: str, renderer: Renderer) -> None:
-    import numpy as np
-
-    from ..imaging.picture_change import PictureChange
-    from ..workflow.pictures import contact_sheet, write_png
-
-    shown = found[:_SHOWN] + [one for one in found[_SHOWN:] if one.change == PictureChange()]
-    readings = []
-    for n, one in enumerate(shown):
-        camera = one.xray.camera
-        level = renderer.level_for(camera, float(np.linalg.norm(one.pose[:3, 3] - renderer.isocentre)))
-        label = f"{n + 1}. {one.similarity:.2f} {one.change.words}".replace("turned by ", "").replace(" degrees", "°")
-        readings.append((label, one.xray, renderer.render(camera, one.pose, level)))
-    note = "Each picture as it was before the change named, with the CT's edges at the pose that was found for it."
-    write_png(contact_sheet(readings, title=f"What happened to {name}", note=note), path)

@@ -32,7 +32,7 @@ from .files import plain, write_json
 
 FORMAT = "DiffPose job"
 VERSION = 1
-KINDS = ("prepare", "register", "evaluate", "simulate", "pretrain")
+KINDS = ("prepare", "register", "evaluate", "simulate", "pretrain", "explain")
 FILE_NAME = "job.json"
 
 _MAX_BYTES = 16 * 2**20

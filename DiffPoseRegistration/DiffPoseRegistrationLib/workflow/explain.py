@@ -30,6 +30,7 @@ from ..refinement.views import PosePrior
 from ..rendering.renderer import Renderer
 from .outline_search import OutlineSearch
 
+RANGE_DEG_MM = (10.0, 20.0)  # that a rough pose may be off, where nobody says
 DISTINCT_GAP = 0.1  # a reading whose 1 - NCC is less than so much above the best one's explains the X-ray as well
 
 _LONGEST_SIDE = 512  # pixels; no stage of a registration looks at more
@@ -85,7 +86,7 @@ def explain(
     both: BothPolarities,
     pose: np.ndarray,
     *,
-    range_deg_mm: tuple[float, float] = (10.0, 20.0),
+    range_deg_mm: tuple[float, float] = RANGE_DEG_MM,
     progress: Callable[[float], None] | None = None,
 ) -> list[Explanation]:
     """The readings that explain an X-ray best, the best first, and among them the picture as it is.
@@ -118,14 +119,18 @@ def explain(
     changes = list(_changes(as_read.camera, magnification))
     look: _Look = (_OutlineLook if renderer.is_cut_out else _RegisteringLook)(renderer, pose, range_deg_mm)
     coarse = []
+
+    def tell(looks: int) -> None:
+        if progress is not None:
+            progress(looks / (len(changes) + _KEPT + 1))
+
     for n, change in enumerate(changes):
         try:
             coarse.append(look.from_afar(change, picture_before(change, pictures[change.inverted], magnification)))
         except InputError:  # the CT does not project into this image
             continue
         finally:
-            if progress is not None:
-                progress((n + 1) / (len(changes) + 1))
+            tell(n + 1)
     if not coarse:
         raise InputError(
             f"{as_read.name}: the CT does not project into the image from the rough pose; check that and the X-ray's "
@@ -133,7 +138,11 @@ def explain(
         )
     coarse.sort(key=lambda one: -one.similarity)
     chosen = coarse[:_KEPT] + [one for one in coarse[_KEPT:] if one.change == PictureChange()]
-    closer = sorted(map(look.closer, chosen), key=lambda one: -one.similarity)
+    closer = []
+    for n, one in enumerate(chosen):
+        closer.append(look.closer(one))
+        tell(len(changes) + n + 1)
+    closer.sort(key=lambda one: -one.similarity)
     if progress is not None:
         progress(1.0)
     least = max(1 - closer[0].similarity, 1e-9)

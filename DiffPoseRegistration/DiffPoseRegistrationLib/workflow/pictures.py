@@ -13,10 +13,11 @@ from ..imaging.values import XRay
 from .simulate import gaussian_blur
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-_MAX_SIDE = 1600
+SHEET_PX = _MAX_SIDE = 1600
 _BACKGROUND, _TEXT, _MUTED = (16, 18, 22), (232, 234, 238), (150, 156, 166)
 _EDGE_COLOUR = np.array([255, 150, 30], dtype=np.float32)
 _GAP, _TITLE_HEIGHT = 10, 26
+_SHEET_PICTURE = 400
 
 
 def overlay_picture(
@@ -76,23 +77,31 @@ def montage_picture(
     return _page(panels, columns, title, note)
 
 
-def contact_sheet(readings: Sequence[tuple[str, XRay, np.ndarray]], *, title: str = "", note: str = "") -> Image.Image:
+def sheet_columns(width: int) -> int:
+    """How many pictures stand side by side on a contact sheet of so many pixels: each with room for its label."""
+    return max(width // _SHEET_PICTURE, 2)
+
+
+def contact_sheet(
+    readings: Sequence[tuple[str, XRay, np.ndarray]], *, title: str = "", note: str = "", width: int = SHEET_PX
+) -> Image.Image:
     """A page of readings of an X-ray: (label, X-ray, DRR [rows, columns] of the same size), each with the DRR's edges
     on the picture. The pictures may differ in size and shape."""
-    side = _panel_size(1, 1, 4)[0]
+    across = sheet_columns(width)
+    side = _panel_size(1, 1, across, width)[0]
     panels = []
     for label, xray, drr in readings:
         box = _box_of_interest(drr)
-        height = xray.camera.rows * xray.camera.pixel_spacing_mm[0] * (box[1] - box[0])
-        width = xray.camera.columns * xray.camera.pixel_spacing_mm[1] * (box[3] - box[2])
-        rows, columns = (max(int(side * size / max(height, width)), 16) for size in (height, width))
+        rows_mm = xray.camera.rows * xray.camera.pixel_spacing_mm[0] * (box[1] - box[0])
+        columns_mm = xray.camera.columns * xray.camera.pixel_spacing_mm[1] * (box[3] - box[2])
+        rows, columns = (max(int(side * size / max(rows_mm, columns_mm)), 16) for size in (rows_mm, columns_mm))
         mask = resized(xray.mask.astype(np.float32), rows, columns, box) > 0.99
         picture = windowed(flattened(resized(xray.attenuation, rows, columns, box), mask), mask)
         panel = np.tile(np.array(_BACKGROUND, dtype=np.float32), (side, side, 1))
         top, left = (side - rows) // 2, (side - columns) // 2
         panel[top : top + rows, left : left + columns] = _edges_on(picture, resized(drr, rows, columns, box), mask)
         panels.append((label, panel))
-    return _page(panels, 4, title, note)
+    return _page(panels, across, title, note)
 
 
 def write_png(picture: Image.Image, path: Path | str) -> None:
@@ -211,9 +220,9 @@ def _box_of_interest(*drrs: np.ndarray | None) -> tuple[float, float, float, flo
     return top, bottom, max(across - half_width, 0.0), min(across + half_width, 1.0)
 
 
-def _panel_size(height: float, width: float, columns: int = 3) -> tuple[int, int]:
-    """Pixels (rows, columns) of one panel, so that ``columns`` of them make a page."""
-    side = (_MAX_SIDE - (columns + 1) * _GAP) // columns
+def _panel_size(height: float, width: float, columns: int = 3, page: int = _MAX_SIDE) -> tuple[int, int]:
+    """Pixels (rows, columns) of one panel, so that ``columns`` of them make a page of ``page`` pixels."""
+    side = (page - (columns + 1) * _GAP) // columns
     factor = side / max(height, width)
     return max(int(height * factor), 16), max(int(width * factor), 16)
 

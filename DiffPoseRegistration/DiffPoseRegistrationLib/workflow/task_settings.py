@@ -14,6 +14,7 @@ from ..geometry.camera import Camera
 from ..imaging.landmark_file import points
 from ..imaging.pixel_meaning import PixelMeaning
 from ..imaging.pose_file import Truth
+from ..imaging.volume_mapping import VolumeMapping
 
 _ANEW = "describe the job anew"
 _REQUIRED = object()
@@ -87,6 +88,16 @@ class TaskSettings:
         """What pixels mean, as ``PixelMeaning.to_json`` writes it."""
         value = self._value(name, None)
         return None if value is None else PixelMeaning.from_json(value, f"The job's setting '{name}'")
+
+    def mapping(self, name: str, default: Any) -> Any:
+        """What makes Hounsfield units of a volume: the name of a mapping, or one as ``VolumeMapping.to_json`` writes
+        it."""
+        if not isinstance(self._value(name, default), Mapping):
+            return self.text(name, default)
+        try:
+            return VolumeMapping.from_json(self._values[name])
+        except (KeyError, TypeError):
+            raise InputError(f"The job's setting '{name}' needs 'kind' and 'points'; {_ANEW}.") from None
 
     def pose(self, name: str, default: Any = _REQUIRED) -> Any:
         """A pose [4, 4] (camera to world, RAS, mm)."""

@@ -1,7 +1,9 @@
 """Whole tasks as jobs: what the worker process runs.
 
 Inputs are paths; everything else is a setting. A camera is a table as in ``Camera.to_json``, a pose
-[4, 4] is camera to world in RAS millimetres; settings in brackets may be left out.
+[4, 4] is camera to world in RAS millimetres; settings in brackets may be left out. ``simulate``, ``prepare``,
+``register`` and ``explain`` take a ``mapping`` too, for a volume that is no CT: the name of one as for ``read_ct``, or
+a table as of ``VolumeMapping.to_json``; without it ``register`` takes the model's own.
 
 simulate
     Input ``ct``. Settings ``camera``, ``camera_to_world_ras_mm`` (one pose, or a list of them); [``photons``,
@@ -12,8 +14,8 @@ prepare
     Input ``ct``. Settings ``camera``, ``centre_camera_to_world_ras_mm``, ``rotation_deg`` [3] (primary, secondary,
     roll), ``translation_mm`` [3] (across, along the beam, up-down); [``distribution`` as of ``PoseRange``;
     ``preset``, ``training``, ``minutes``, ``until_mm``, ``steps``, ``seed`` as of ``presets.chosen_settings``;
-    ``mapping`` as for ``read_ct``; ``device``, ``checkpoint_seconds``], inputs [``segmentation``, ``pretrained``: a
-    network to begin with, whose settings then take the preset's place].
+    ``device``, ``checkpoint_seconds``], inputs [``segmentation``, ``pretrained``: a network to begin with, whose
+    settings then take the preset's place].
     Result: ``model.safetensors``. Preview: ``preview.json``, the errors on unseen X-rays so far. Resumable.
 pretrain
     Input ``volumes`` (list; the first is the reference). Settings ``camera``, ``view`` and ``source_to_isocentre_mm``
@@ -33,6 +35,10 @@ register
     ``meaning``, ``camera_to_lab_mm`` (of calibrated X-rays, which share one pose),
     ``initial_camera_to_world_ras_mm``, ``truth``. Results: a folder for each name with the files above, and
     ``result.json`` for all. What travels is the first's.
+explain
+    Inputs ``ct``, ``xray``. Settings ``initial_camera_to_world_ras_mm``, a rough pose; [``range_deg_mm``, how far off
+    that may be; ``meaning`` and those for reading an X-ray as above; ``sheet_px``, the page's width]. Results:
+    ``sheet.png``, the readings with the CT's edges, and ``result.json`` as :func:`.explained.record` makes it.
 evaluate
     Inputs ``ct``, ``cases`` (list), [``models`` (list)]. Settings ``perturb`` [deg, mm] without models; [``starts``,
     ``seed``, ``method``, ``together``, ``within`` [mm, deg], ``disturb``, ``impostors``, ``device``, and those for
@@ -106,10 +112,10 @@ def _simulate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> di
     camera, poses = settings.camera("camera"), settings.poses("camera_to_world_ras_mm")
     options = settings.given("photons", "blur_px", "scatter", "spectrum", "heel", "collimator_px", "tools")
     seed = settings.whole("seed", 0, 2**32 - 1, 0)
-    landmarks = settings.landmarks("landmarks_ras_mm")
+    landmarks, mapping = settings.landmarks("landmarks_ras_mm"), settings.mapping("mapping", "ct")
     _tell_unknown(settings, context)
     context.progress(0, 1, {"text": "reading the CT"})
-    ct = _ct(inputs, context)
+    ct = _ct(inputs, context, mapping)
     if poses.ndim == 2:
         context.raise_if_cancelled()
         context.progress(0.5, 1, {"text": "simulating"})
@@ -143,7 +149,7 @@ def _prepare(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dic
     from .prepare import finetuning, prepare
 
     camera, centre = settings.camera("camera"), settings.pose("centre_camera_to_world_ras_mm")
-    around, mapping = _range_about(settings), settings.text("mapping", "ct")
+    around, mapping = _range_about(settings), settings.mapping("mapping", "ct")
     pretrained = load_pretrained(inputs["pretrained"]) if inputs.get("pretrained") else None
     name, given = settings.text("preset", "default"), settings.given(*_BUDGET)
     training = chosen_settings(name, **given) if pretrained is None else finetuning(pretrained, **given)
@@ -243,7 +249,7 @@ def _register(inputs: Inputs, settings: TaskSettings, context: JobContext) -> No
     )
     options: dict[str, Any] = {"search": search, "landmarks": settings.landmarks("landmarks_ras_mm")}
     options |= settings.given("method", "device")
-    mapping = settings.text("mapping", None)
+    mapping = settings.mapping("mapping", None)
     reading = _reading(settings)
     known = [_known_of_view(one, number) for number, one in enumerate(each)]
     for one in {id(one): one for one in (settings, *each)}.values():
@@ -316,6 +322,35 @@ def _known_of_view(one: TaskSettings, number: int) -> tuple[Camera | None, Pixel
     )
 
 
+def _explain(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
+    from .explain import RANGE_DEG_MM, explain, read_both_polarities
+    from .explained import record, sheet
+    from .pictures import SHEET_PX, write_png
+
+    pose = settings.pose("initial_camera_to_world_ras_mm")
+    within = settings.numbers("range_deg_mm", 2, 0, 2000, RANGE_DEG_MM)
+    width, mapping = settings.whole("sheet_px", 200, 4000, SHEET_PX), settings.mapping("mapping", "ct")
+    reading = {**_reading(settings), "meaning": settings.meaning("meaning")}
+    _tell_unknown(settings, context)
+    context.progress(0, 1, {"text": "reading"})
+    ct = _ct(inputs, context, mapping)
+    both = read_both_polarities(required_input(inputs, "xray"), **reading)
+    for sentence in both.as_read.warnings:
+        context.warning(sentence)
+    renderer = _renderer(ct, context)
+    words = {"text": "comparing readings of the picture"}
+    with renderer.checking(context.raise_if_cancelled):
+        found = explain(
+            renderer,
+            both,
+            pose,
+            range_deg_mm=within,
+            progress=lambda share: context.progress(0.95 * share, 1, words),
+        )
+        write_png(sheet(found, renderer, width=width), context.result_folder / "sheet.png")
+    return record(found, both, pose, renderer)
+
+
 def _evaluate(inputs: Inputs, settings: TaskSettings, context: JobContext) -> dict[str, Any]:
     from .evaluate import evaluate
 
@@ -351,6 +386,7 @@ _TASKS: dict[str, Task] = {
     "prepare": _prepare,
     "pretrain": _pretrain,
     "register": _register,
+    "explain": _explain,
     "evaluate": _evaluate,
 }
 

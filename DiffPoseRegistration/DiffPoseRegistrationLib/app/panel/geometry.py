@@ -73,7 +73,7 @@ class GeometrySection(Section):
                 set_enabled(getattr(self.ui, name), why, self._tips[name])
         if reason:
             self._show_nothing()
-            self.ui.geometryLabel.text = reason
+            self._say(reason)
             return
         camera = xray_node.camera_of(xray)
         self._showing = True
@@ -100,14 +100,18 @@ class GeometrySection(Section):
         if xray.GetID() != self._xray_id:
             self._xray_id, self._problem = xray.GetID(), ""
         if self._problem:
-            self.ui.geometryLabel.text = self._problem
+            self._say(self._problem)
         elif camera is None:
-            self.ui.geometryLabel.text = why_no_xray(self.parameters)
+            self._say(why_no_xray(self.parameters))
         elif provenance:
             origins = sorted(set(provenance.values()))
-            self.ui.geometryLabel.text = _("Geometry from: {origins}.").format(origins="; ".join(origins))
+            self._say(_("Geometry from: {origins}.").format(origins="; ".join(origins)))
         else:
-            self.ui.geometryLabel.text = ""
+            self._say("")
+
+    def _say(self, text: str) -> None:
+        self.ui.geometryLabel.text = text
+        self.ui.geometryLabel.visible = bool(text)
 
     def _show_nothing(self) -> None:
         self._showing = True

@@ -28,7 +28,6 @@ class ModelsSection(Section):
         self.ui.deleteModelButton.connect("clicked()", self.guarded(self._delete))
         self._tips = {n: getattr(self.ui, n).toolTip for n in ("exportModelButton", "deleteModelButton")}
         self._rows: list[Path] = []
-        self._texts: dict[tuple[Path, float], tuple[str, ...]] = {}
         self._ct_id = ""
 
     def update(self) -> None:
@@ -58,10 +57,8 @@ class ModelsSection(Section):
 
     def _described(self, path: Path) -> tuple[str, ...]:
         try:
-            key = path, path.stat().st_mtime
-            if key not in self._texts:
-                self._texts[key] = _words(models.read_summary(path))
-            return self._texts[key]
+            path.stat()
+            return _words(models.read_summary(path))
         except OSError:
             return _("{name} (not there)").format(name=path.name), "-", "-"
         except InputError:

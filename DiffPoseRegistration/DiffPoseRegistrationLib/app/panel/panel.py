@@ -14,11 +14,12 @@ from slicer.i18n import tr as _
 
 from ...jobs import events
 from ...jobs.launcher import State
-from .. import xray_node
+from .. import drawings, xray_node
 from ..landmarks import attach_to_xray
 from ..logic import RegistrationLogic
 from ..readiness import chosen_segments
 from .environment import EnvironmentSection
+from .explain import ExplainSection
 from .geometry import GeometrySection
 from .inputs import InputsSection
 from .models import ModelsSection
@@ -57,12 +58,14 @@ class Panel:
         self._gui_tag: int | None = None
         self._observed: list[tuple[object, int]] = []
         self._images_observed: list[tuple[object, int]] = []
+        self._orphans: list[slicer.vtkMRMLNode] = []  # drawn of X-rays that are gone
         self._asking: list[Callable[[], None]] = []
         self._is_updating = False
         self._shown: dict[str, str] = {}
         self._inputs = InputsSection(self)
         self._structures = StructuresSection(self)
         self._geometry = GeometrySection(self)
+        self._explain = ExplainSection(self)
         self._prepare = PrepareSection(self)
         self._models = ModelsSection(self)
         self._register = RegisterSection(self)
@@ -72,6 +75,7 @@ class Panel:
             self._inputs,
             self._structures,
             self._geometry,
+            self._explain,
             self._prepare,
             self._models,
             self._register,
@@ -80,6 +84,7 @@ class Panel:
         )
         self._section_of = {
             "simulate": ui.inputsCollapsibleButton,
+            "explain": ui.geometryCollapsibleButton,
             "prepare": ui.prepareCollapsibleButton,
             "register": ui.registerCollapsibleButton,
         }
@@ -106,6 +111,7 @@ class Panel:
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self._observe(self._observed, scene, event, self._on_scene)
+        self._observe(self._observed, scene, scene.NodeAboutToBeRemovedEvent, self._on_removal)
         self._on_parameters()
         self._update_now()
 
@@ -118,6 +124,7 @@ class Panel:
         self._forget(self._images_observed)
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
+        self._orphans.clear()
         self.parameters = self._subject = None
 
     def close(self) -> None:
@@ -151,6 +158,10 @@ class Panel:
         """The X-rays that are to be registered together."""
         return self._inputs.ticked
 
+    def rough_pose(self):
+        """The pose [4, 4] near which the X-ray was taken, as far as is known. Raises InputError if nothing is."""
+        return self._register.rough_pose()
+
     def is_mine(self, kind: str) -> bool:
         """Whether a task of this kind is under way."""
         return self.logic.is_busy and self.logic.jobs.kind == kind
@@ -162,7 +173,7 @@ class Panel:
             return False
         if self.logic.is_busy or self._subject is None:
             return self.logic.is_busy
-        of = 1 if kind == "register" else 0
+        of = 1 if kind in ("register", "explain") else 0
         is_gone = slicer.mrmlScene.GetNodeByID(self._subject[of]) is None  # which may be what is told
         return is_gone or self._subject[of] == self._chosen[of]
 
@@ -178,7 +189,12 @@ class Panel:
         """Why no task can be started now; empty if one can."""
         if not self.logic.is_busy:
             return ""
-        names = {"simulate": _("simulation"), "prepare": _("preparation"), "register": _("registration")}
+        names = {
+            "simulate": _("simulation"),
+            "explain": _("check of the geometry"),
+            "prepare": _("preparation"),
+            "register": _("registration"),
+        }
         return _("The {name} is still running.").format(name=names.get(self.logic.jobs.kind, _("job")))
 
     @property
@@ -265,6 +281,11 @@ class Panel:
     def _on_scene(self, *_unused) -> None:
         self.update()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_removal(self, _scene, _event, node) -> None:
+        # Now its references are still known; but the scene is in the middle of something, so they go soon.
+        self._orphans += drawings.drawn_of(node)
+
     def _on_image(self, *_unused) -> None:
         self.draw()
         self.update()
@@ -294,6 +315,8 @@ class Panel:
         elif result is not None and kind == "simulate":
             p.xray = result
             self.say(_("Made {name}.").format(name=result.GetName()))
+        elif result is not None and kind == "explain":
+            self._explain.show(result)
         elif result is not None and kind == "prepare":
             p.modelPath = result
         elif result is not None and kind == "register":
@@ -307,6 +330,8 @@ class Panel:
             return
         self._is_updating = True
         try:
+            orphans, self._orphans = self._orphans, []
+            drawings.remove(orphans)
             self._show_choices()
             for section in self._sections:
                 section.update()

@@ -101,6 +101,12 @@ class RegisterSection(Section):
             if checked:
                 self.parameters.startFrom = Start.CURRENT
 
+    def rough_pose(self) -> np.ndarray:
+        """The pose [4, 4] that was chosen as start; where that is the model's, the one that the X-ray has. Raises
+        InputError if there is none."""
+        pose = self._start_pose()
+        return starts.current_pose(self.parameters.xray) if pose is None else pose
+
     def _start_pose(self) -> np.ndarray | None:
         """The pose [4, 4] that was chosen as start; None: the model's."""
         p, structures = self.parameters, self.panel.structures
