@@ -18,7 +18,7 @@ from .network import Outputs, PoseEncoder
 from .parameterisation import Parameterisation
 
 _AT_ONCE = 64  # images through the network
-_EXACT_LOOKS = 4  # before those around: each starts from a better aim than the one before
+_EXACT_LOOKS = 2  # before those around: each starts from a better aim than the one before
 
 
 class XRayStack:
