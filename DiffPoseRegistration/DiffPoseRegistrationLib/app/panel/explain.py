@@ -68,10 +68,7 @@ class ExplainSection(Section):
         self.panel.say(_("The X-ray is read so from now on; register it again."))
 
     def _clicked(self) -> None:
-        if self.logic.is_busy:
-            self.logic.cancel()
-            return
-        if not self.panel.have_packages():
+        if not self.may_start():
             return
         p = self.parameters
         self._found = None

@@ -141,10 +141,7 @@ class PrepareSection(Section):
             self.logic.resumePreparation(self.parameters.ctVolume, wait=False)
 
     def _clicked(self) -> None:
-        if self.logic.is_busy:
-            self.logic.cancel()
-            return
-        if not self.panel.have_packages():
+        if not self.may_start():
             return
         p = self.parameters
         self.logic.prepare(

@@ -131,10 +131,7 @@ class RegisterSection(Section):
         plots.show_chart(plots.chart_of(self.parameters.xray, plots.SIMILARITY_ROLE))
 
     def _clicked(self) -> None:
-        if self.logic.is_busy:
-            self.logic.cancel()
-            return
-        if not self.panel.have_packages():
+        if not self.may_start():
             return
         p = self.parameters
         what = {

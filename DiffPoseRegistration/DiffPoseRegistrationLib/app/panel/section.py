@@ -34,6 +34,14 @@ class Section:
     def update(self) -> None:
         """Show the present state; called after every change."""
 
+    def may_start(self) -> bool:
+        """Whether a click is to start a job: while one is under way it cancels that, and without the packages it asks
+        for them."""
+        if self.logic.is_busy:
+            self.logic.cancel()
+            return False
+        return self.panel.have_packages()
+
     def guarded(self, action: Callable[[], None]) -> Callable[[], None]:
         """``action`` as a slot: what a person can mend is shown in words, anything else as a fault."""
 
