@@ -92,18 +92,20 @@ def test_trainings_by_hand(script, tmp_path):
         "ct": "a.nrrd", "preset": "default", "device": "cpu", "seconds": 120.0, "images_per_s": 410.4,
         "to_20_mm_s": 31.2, "to_10_mm_s": None, "median_mm": 10.04,
     }  # fmt: skip
-    _record(tmp_path, "train", rows=[row, {**row, "preset": "xvr", "device": "A GPU"}])
+    ratios = {"a.nrrd: seconds of xvr to its best (58 mm) / ours": 31.4}
+    _record(tmp_path, "train", rows=[row, {**row, "preset": "xvr", "device": "A GPU"}], ratios=ratios)
     rows = [{"start": start, "median_mm": error} for start, error in (
         ("from scratch", 40.0), ("finetuned", 9.0), ("from scratch", 42.0), ("finetuned", 8.0), ("finetuned", 30.0)
     )]  # fmt: skip
-    figures = {"pretraining": {"volumes": 4, "seconds": 600.0}}
+    figures = {"pretraining": {"volumes": 4, "seconds": 600.0, "processes": 2}}
     _record(tmp_path, "amortise", rows=rows, figures=figures, arguments={"seconds": 30.0})
-    amortise, ours, theirs = script.table(tmp_path).splitlines()[2:]
-    assert "training of 30 s from a network that saw 4 other volumes for 10 min" in amortise
+    amortise, ours, theirs, sooner = script.table(tmp_path).splitlines()[2:]
+    assert "training of 30 s from a network that saw 4 other volumes for 10 min in 2 processes" in amortise
     assert "9.0 mm; from scratch 41.0 mm" in amortise
     assert "for a.nrrd, settings: default, 2 min on the processor" in ours
     assert "410 simulated X-rays a second" in ours and "10.0 mm; below 20 mm after 31 s, below 10 mm never" in ours
     assert "settings: xvr, 2 min on A GPU" in theirs
+    assert "seconds of xvr to its best (58 mm) | 31 times as long as ours" in sooner
 
 
 def test_a_readme_without_the_marks_is_refused(script):
