@@ -49,6 +49,21 @@ def test_the_same_every_time_and_nothing_like_it_is_told(reference):
         align(reference, CTVolume(np.full((8, 8, 8), -1000.0) + 5 * np.eye(8), np.diag([9.0, 9.0, 9.0, 1.0]), "empty"))
 
 
+def test_bodies_that_look_unlike_are_laid_mass_on_mass(reference):
+    """A small ball is no torso: nothing is turned, and their centres of mass, by numpy, meet."""
+    z, y, x = np.mgrid[:30, :32, :34] * 4.0
+    ball = np.where((x - 50) ** 2 + (y - 70) ** 2 + (z - 60) ** 2 < 30**2, 200.0, -1000.0).astype(np.float32)
+    other = CTVolume(ball, np.diag([4.0, 4.0, 4.0, 1.0]), "ball")
+    found = align(reference, other)
+    assert not found.is_convincing
+    np.testing.assert_array_equal(found.motion[:3, :3], np.eye(3))
+    mass = np.maximum(np.minimum(reference.hounsfield, 1000) + 1000, 0)
+    kji = [float((mass * axis).sum() / mass.sum()) for axis in np.mgrid[tuple(map(slice, mass.shape))]]
+    centre = np.array(kji[::-1])
+    mine = reference.ijk_to_ras[:3, :3] @ centre + reference.ijk_to_ras[:3, 3]
+    np.testing.assert_allclose(found.motion[:3, 3], np.array([50, 70, 60]) - mine, atol=8)
+
+
 def test_thumbnail_keeps_place_and_values(reference):
     small = thumbnail(CTVolume(reference.hounsfield, MOTION @ reference.ijk_to_ras, "oblique"))
     assert np.allclose(small.ijk_to_ras[:3, :3], 8 * np.eye(3))

@@ -2,7 +2,7 @@
 
 Patients lie differently, volumes are cropped differently and may be oblique. Masses are laid over one another from
 several heights of the table, the best is refined (SimpleITK: correlation of the grey values, conjugate gradients on a
-pyramid of two). A thumbnail is enough: what follows needs centimetres.
+pyramid of two). A thumbnail is enough: what follows needs centimetres. Bodies that look unlike stay mass on mass.
 """
 
 from __future__ import annotations
@@ -65,6 +65,9 @@ def align(reference: CTVolume, ct: CTVolume) -> Alignment:
         tried = [_refined(fixed, moving, _higher(start, mm), iterations=6, coarse=True) for mm in _HEIGHTS_MM]
         best = max(tried, key=lambda one: one[1])
         transform, correlation = _refined(fixed, moving, best[0], iterations=12, coarse=False)
+        if correlation < _LEAST_CORRELATION:
+            # What a search finds for bodies that look unlike is chance: one upside down, or beside the other.
+            transform = start
     motion = np.eye(4)
     motion[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
     centre, shift = np.array(transform.GetCenter()), np.array(transform.GetTranslation())
