@@ -60,11 +60,6 @@ def read_rtk(path: Path, view: str | None) -> ProjectedView:
     return ProjectedView(-matrix, abs(distance), in_pixels=False, name=name, lab=str(path.resolve()))
 
 
-def rtk_views(path: Path) -> list[str]:
-    """The numbers of a file's projections, as text. Raises InputError."""
-    return [str(number) for number in range(len(_root(path).findall("Projection")))]
-
-
 def write_rtk(path: str | Path, camera: Camera, camera_to_world: np.ndarray) -> None:
     """Write a camera at a pose [4, 4] (RAS, mm) as a geometry of one projection. It holds for an image whose origin is
     0, 0 and whose spacing is the camera's.
