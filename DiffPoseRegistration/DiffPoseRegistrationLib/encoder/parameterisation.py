@@ -40,8 +40,8 @@ class Seen(NamedTuple):
         return -(self.rotation @ self.position[..., None])[..., 0]
 
     def through(self, zooms: Tensor) -> Seen:
-        """Where cameras zoomed by ``zooms`` [...] are that see the isocentre as cameras without zoom see it here: what
-        looks ``zoom`` times as large is ``zoom`` times as far."""
+        """Where cameras zoomed by ``zooms`` (of a shape that broadcasts to [...]) are that see the isocentre as cameras
+        without zoom see it here: what looks ``zoom`` times as large is ``zoom`` times as far."""
         far = torch.stack([torch.ones_like(zooms), torch.ones_like(zooms), zooms], -1)
         return Seen(self.rotation, self.position * far)
 

@@ -158,8 +158,8 @@ class PoseReader:
             part = slice(start, start + _AT_ONCE)
             there = aims.of(part)
             outputs = apply(self._network, normalised(*xrays.seen(which[part], there)).to(self._device))
-            zooms = torch.from_numpy(there.zooms).to(outputs.poses)[:, None].expand(outputs.poses.shape[:2])
-            seen = self._parameterisation(outputs.poses).through(zooms)
+            zooms = torch.from_numpy(there.zooms).to(outputs.poses)
+            seen = self._parameterisation(outputs.poses).through(zooms[:, None])
             parts.append((seen.rotation, seen.position, outputs.weights.softmax(1)))
         rotations, positions, weights = (torch.cat(tensors).double().cpu().numpy() for tensors in zip(*parts))
         return _orthonormal(rotations), positions, weights

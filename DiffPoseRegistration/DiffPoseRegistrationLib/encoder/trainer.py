@@ -213,8 +213,7 @@ class Trainer:
         for indices in np.array_split(np.arange(count), self.state.parts):
             part = lesson.part(slice(int(indices[0]), int(indices[-1]) + 1), self._device)
             outputs = apply(network, part.images)
-            zooms = part.zooms[:, None].expand(outputs.poses.shape[:2])
-            predicted = self._parameterisation(outputs.poses).through(zooms)
+            predicted = self._parameterisation(outputs.poses).through(part.zooms[:, None])
             loss = loss_of(predicted, outputs, part, late) * (len(part) / count)
             if cancelled():
                 return None
