@@ -21,7 +21,7 @@ def optimisers(network: nn.Module, settings: TrainingSettings) -> list[torch.opt
         rest = [p for p in network.parameters() if id(p) not in chosen]
         made: list[torch.optim.Optimizer] = [
             Muon(hidden, lr=settings.hidden_rate),
-            torch.optim.AdamW(rest, lr=settings.rate, weight_decay=1e-4),
+            torch.optim.AdamW(rest, lr=settings.rate, weight_decay=1e-4, fused=True),
         ]
     else:
         made = [torch.optim.Adam(network.parameters(), lr=settings.rate)]

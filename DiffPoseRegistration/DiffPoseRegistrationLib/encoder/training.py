@@ -12,6 +12,7 @@ from ..errors import Cancelled
 from ..geometry.camera import Camera
 from .frame import PoseFrame
 from .lessons import TrainingBody
+from .memory import keep_freed_memory
 from .network import PoseEncoder
 from .settings import TrainingSettings
 from .trainer import Trainer
@@ -96,6 +97,7 @@ def train(
         If ``cancelled`` said so.
     """
     cancelled = cancelled or _never
+    keep_freed_memory()
     trainer = Trainer(bodies, camera, settings or TrainingSettings(), device, weights)
     if not trainer.reports:
         on_progress = None
