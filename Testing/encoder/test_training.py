@@ -51,6 +51,8 @@ def test_training_learns(body):
 def test_time_is_a_budget(body):
     record = train([body], CAMERA, _settings(minutes=1 / 60)).record
     assert record["seconds"] >= 1 and record["steps"] > 0 and not record["goal_reached"]
+    # Measuring takes seconds; after the first step it would use up the time in which the rates rise.
+    assert [p["images"] for p in record["curve"]] == [record["images"]]
 
 
 def test_the_goal_ends_a_training_when_it_is_surely_reached(body, monkeypatch):

@@ -27,6 +27,7 @@ from .validation import ErrorEstimate, UnseenXRays
 
 _MEASUREMENTS, _STEPS_APART = 8, 25  # of a training by steps: how often, and the fewest steps between two
 _MEASURING_SHARE, _MEASURING_SECONDS = 0.06, 5.0  # of the time of any other, and the least time between two
+_LIVE_LOOKS = 4  # where it is measured often
 
 
 class Trainer:
@@ -75,7 +76,6 @@ class Trainer:
         self._warnings: list[str] = []
         self._stream: BatchStream[Lesson] | None = None
         self._reached = False
-        self._next_measurement = 0.0
         self._resume_clock()
 
     # -- the budget --------------------------------------------------------------------------------
@@ -105,6 +105,8 @@ class Trainer:
 
     def _resume_clock(self) -> None:
         self._seconds_before, self._started = self.state.seconds, time.perf_counter()
+        # Not at once: the clock goes on meanwhile, and the rates would jump over their warm-up.
+        self._next_measurement = self.state.seconds + _MEASURING_SECONDS
 
     # -- the state ---------------------------------------------------------------------------------
 
@@ -264,8 +266,10 @@ class Trainer:
         return goal is not None and bool(curve) and curve[-1].estimate.is_below(goal)
 
     def _errors(self, network: PoseEncoder, *, disturbed: bool = False, live: bool = False) -> np.ndarray:
+        looks = min(self._settings.looks, _LIVE_LOOKS) if live else self._settings.looks
+
         def reader(frame: PoseFrame) -> PoseReader:
-            return PoseReader(network, self._parameterisation, frame, self._settings.looks, self._device)
+            return PoseReader(network, self._parameterisation, frame, looks, self._device)
 
         return np.concatenate([u.errors(reader(u.frame), disturbed=disturbed, half=live) for u in self._unseen])
 
