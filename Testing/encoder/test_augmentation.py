@@ -1,9 +1,10 @@
-"""Disturbed training images: repeatable, masked, normalised over what is seen."""
+"""Disturbed training images: repeatable and masked."""
 
 import numpy as np
 import pytest
 import torch
-from DiffPoseRegistrationLib.encoder.augmentation import REAL_XRAYS, disturbed, normalised
+from DiffPoseRegistrationLib.encoder.augmentation import REAL_XRAYS, disturbed
+from DiffPoseRegistrationLib.encoder.network_input import normalised
 from DiffPoseRegistrationLib.errors import InputError
 
 MASKING = {"blades", "round_field"}
@@ -55,7 +56,7 @@ def test_each_disturbance_falls_on_its_share_and_leaves_the_picture(name):
 def test_nothing_is_a_picture_between_zero_and_one():
     plain, mask = _disturbed(_images(), shares={})
     assert plain.min() == 0 and plain.max() == 1 and (mask == 1).all()
-    torch.testing.assert_close(normalised(plain), normalised(_images()), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(normalised(plain, mask), normalised(_images(), mask), atol=1e-4, rtol=1e-4)
 
 
 def test_blades_come_from_the_edges():
@@ -80,27 +81,3 @@ def test_the_picture_stays_recognisable_under_all_of_them():
 def test_what_is_not_known_is_refused():
     with pytest.raises(InputError, match="'snow' is not known"):
         _disturbed(_images(2), shares={"snow": 0.5})
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_normalised_over_the_mask(masked):
-    images = _images(4)
-    mask = torch.ones_like(images)
-    if masked:
-        mask[:, :, :, :20] = 0
-        images[:, :, :, :20] = 1e4
-    result = normalised(images, mask)
-    assert (result[mask == 0] == 0).all()
-    for image, seen in zip(result, mask):
-        values = image[seen > 0]
-        assert float(values.mean()) == pytest.approx(0, abs=1e-5)
-        assert float(values.square().mean()) == pytest.approx(1, abs=1e-4)
-    torch.testing.assert_close(normalised(7 * images - 3, mask), result, atol=1e-3, rtol=1e-3)
-    if not masked:
-        torch.testing.assert_close(normalised(images), result)
-
-
-def test_flat_and_wholly_masked_images_are_zero():
-    flat = torch.full((1, 1, 8, 8), 5.0)
-    assert normalised(flat).abs().max() < 1e-3
-    assert (normalised(_images(1), torch.zeros(1, 1, 48, 64)) == 0).all()

@@ -6,12 +6,20 @@ from DiffPoseRegistrationLib.encoder.network import CELLS, NetworkShape, PoseEnc
 from DiffPoseRegistrationLib.errors import InputError
 
 
-@pytest.mark.parametrize("shape", [NetworkShape(), NetworkShape(outputs=9, hypotheses=3), NetworkShape("resnet18")])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        NetworkShape(),
+        NetworkShape(outputs=9, hypotheses=3),
+        NetworkShape(contrast_boxes_px=(5, 9)),
+        NetworkShape("resnet18"),
+    ],
+)
 def test_any_size_of_image_and_no_company_matters(shape):
     torch.manual_seed(0)
     network = PoseEncoder(shape).eval()
     for size in ((64, 64), (48, 64), (64, 16), (33, 61)):
-        image = torch.rand(2, 1, *size)
+        image = torch.rand(2, shape.channels, *size)
         poses, weights, coordinates = network(image)
         assert coordinates is None if shape.backbone != "patch" else coordinates.shape == (2, 3, CELLS, CELLS)
         assert poses.shape == (2, shape.hypotheses, shape.outputs) and weights.shape == (2, shape.hypotheses)
@@ -26,7 +34,9 @@ def test_sizes_are_the_published_ones(name, millions):
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
-@pytest.mark.parametrize("shape", [{"backbone": "vgg"}, {"widths": ()}, {"widths": (12,)}, {"hypotheses": 0}])
+@pytest.mark.parametrize(
+    "shape", [{"backbone": "vgg"}, {"widths": ()}, {"widths": (12,)}, {"hypotheses": 0}, {"contrast_boxes_px": (4,)}]
+)
 def test_what_cannot_be_built_is_refused(shape):
     with pytest.raises(InputError):
         NetworkShape(**shape)

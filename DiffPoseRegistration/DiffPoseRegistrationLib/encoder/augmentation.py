@@ -29,20 +29,6 @@ REAL_XRAYS = {
 }
 
 
-def normalised(image: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Zero mean and unit deviation per image over its mask; zero outside.
-
-    Offset (unknown I0) and scale (unknown energy, gain) of the attenuation drop out.
-    """
-    if mask is None:
-        mask = torch.ones_like(image)
-    count = mask.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
-    mean = (image * mask).sum((1, 2, 3), keepdim=True) / count
-    centred = (image - mean) * mask
-    deviation = ((centred**2).sum((1, 2, 3), keepdim=True) / count).sqrt()
-    return centred / deviation.clamp_min(1e-6)
-
-
 def disturbed(
     image: Tensor, random: torch.Generator, shares: Mapping[str, float] | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ class Lesson:
     """Simulated X-rays as the network sees them, and what it is to say of them.
 
     images
-        Disturbed and normalised, [b, 1, rows, columns].
+        Disturbed, as :mod:`.network_input` gives them, [b, channels, rows, columns].
     usable
         Bool [b, 1, rows, columns]: not masked.
     true

@@ -13,10 +13,11 @@ import torch
 from ..geometry.camera import Camera
 from ..geometry.pose_range import PoseRange
 from ..imaging.values import CTVolume
-from .augmentation import disturbed, normalised
+from .augmentation import disturbed
 from .frame import PoseFrame
 from .lesson import Lesson
 from .loss import TrainingLoss
+from .network_input import network_input
 from .parameterisation import Seen
 from .settings import TrainingSettings
 from .simulator import TrainingSimulator
@@ -103,7 +104,8 @@ class Lessons:
         mask = mask * torch.from_numpy(batch.covered)[:, None]
         places = (batch.rotations, batch.positions, batch.zooms)
         *true, zooms = (torch.from_numpy(part.astype(np.float32)) for part in places)
-        return Lesson(normalised(image, mask), mask > 0, Seen(*true), zooms, batch.images, batch.contrast, body)
+        shown = network_input(image, mask, self._settings.contrast_boxes_px)
+        return Lesson(shown, mask > 0, Seen(*true), zooms, batch.images, batch.contrast, body)
 
     def _of(self, number: int) -> tuple[TrainingSimulator, TrainingLoss]:
         with self._lock:

@@ -32,7 +32,7 @@ from .settings import TrainingSettings
 from .simulator import network_camera
 
 FORMAT, PRETRAINED_FORMAT = "diffpose-model", "diffpose-pretrained"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, InputError)
 _LEAST_SEEN = 0.2  # of the network's image
 

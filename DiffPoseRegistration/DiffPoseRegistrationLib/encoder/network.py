@@ -34,6 +34,8 @@ class NetworkShape:
         Numbers of a pose.
     hypotheses
         Poses of an X-ray.
+    contrast_boxes_px
+        What it is given of an X-ray, see ``network_input``: sides in pixels, odd.
 
     Raises
     ------
@@ -45,15 +47,24 @@ class NetworkShape:
     widths: tuple[int, ...] = (32, 64, 128)
     outputs: int = 6
     hypotheses: int = 1
+    contrast_boxes_px: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        for name in ("widths", "contrast_boxes_px"):
+            object.__setattr__(self, name, tuple(int(number) for number in getattr(self, name)))
         if self.backbone not in BACKBONES:
             raise InputError(f"Backbone {self.backbone!r} is not known; choose one of {', '.join(BACKBONES)}.")
         if not self.widths or any(width < 8 or width % 8 for width in self.widths):
             raise InputError(f"The network's widths are {list(self.widths)}; give multiples of 8, such as 32 64 128.")
         if not 1 <= self.hypotheses <= 64:
             raise InputError(f"A network has from 1 to 64 hypotheses, not {self.hypotheses}.")
+        if any(side < 3 or side % 2 == 0 for side in self.contrast_boxes_px):
+            raise InputError(f"The contrast boxes are {list(self.contrast_boxes_px)} pixels; give odd sides from 3 on.")
+
+    @property
+    def channels(self) -> int:
+        """Of the network's image."""
+        return max(1, len(self.contrast_boxes_px))
 
 
 class Outputs(NamedTuple):
@@ -73,7 +84,7 @@ class Outputs(NamedTuple):
 
 
 class PoseEncoder(nn.Module):
-    """X-ray [b, 1, rows, columns], normalised -> :class:`Outputs`."""
+    """What :mod:`.network_input` gives of X-rays, [b, channels, rows, columns] -> :class:`Outputs`."""
 
     def __init__(self, shape: NetworkShape | None = None) -> None:
         super().__init__()
@@ -106,16 +117,19 @@ class PoseEncoder(nn.Module):
 
     def _build_patches(self) -> int:
         widths = self.shape.widths
-        self.stem: nn.Module = nn.Conv2d(1, widths[0], 4, 4, bias=False)
+        self.stem: nn.Module = nn.Conv2d(self.shape.channels, widths[0], 4, 4, bias=False)
         before = (widths[0], *widths)
         blocks = [_PreBlock(before[n], width, 1 if n == 0 else 2) for n, width in enumerate(widths)]
-        last = [nn.GroupNorm(8, widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(CELLS)]
+        last = [_group_norm(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool2d(CELLS)]
         self.trunk = nn.Sequential(*blocks, *last)
         return widths[-1] * CELLS * CELLS
 
     def _build_resnet(self, depths: tuple[int, ...]) -> int:
         self.stem = nn.Sequential(
-            nn.Conv2d(1, 64, 7, 2, 3, bias=False), nn.GroupNorm(32, 64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+            nn.Conv2d(self.shape.channels, 64, 7, 2, 3, bias=False),
+            nn.GroupNorm(32, 64),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
         )
         blocks: list[nn.Module] = []
         before = 64
@@ -128,14 +142,19 @@ class PoseEncoder(nn.Module):
         return before
 
 
+def _group_norm(channels: int) -> nn.GroupNorm:
+    """Eight groups, but at least eight channels in each: torch takes twice as long for smaller ones."""
+    return nn.GroupNorm(min(8, channels // 8), channels)
+
+
 class _PreBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut, norms and activations before them."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(8, channels_in)
+        self.norm1 = _group_norm(channels_in)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
-        self.norm2 = nn.GroupNorm(8, channels_out)
+        self.norm2 = _group_norm(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:

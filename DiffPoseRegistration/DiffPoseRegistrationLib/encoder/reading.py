@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..geometry.camera import Camera
 from . import aim
-from .augmentation import normalised
 from .frame import PoseFrame
 from .network import Outputs, PoseEncoder
+from .network_input import network_input
 from .parameterisation import Parameterisation
 
 _AT_ONCE = 64  # images through the network
@@ -157,7 +157,8 @@ class PoseReader:
         for start in range(0, len(which), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             there = aims.of(part)
-            outputs = apply(self._network, normalised(*xrays.seen(which[part], there)).to(self._device))
+            shown = network_input(*xrays.seen(which[part], there), self._network.shape.contrast_boxes_px)
+            outputs = apply(self._network, shown.to(self._device))
             zooms = torch.from_numpy(there.zooms).to(outputs.poses)
             seen = self._parameterisation(outputs.poses).through(zooms[:, None])
             parts.append((seen.rotation, seen.position, outputs.weights.softmax(1)))

@@ -33,8 +33,8 @@ class TrainingSettings:
         X-rays a step, and in how many parts they are processed one after the other, to save memory.
     backbone, widths, hypotheses
         See ``NetworkShape``; 0 hypotheses: one, or four where the range reaches round the patient.
-    image_side
-        Longest side of the network's image in pixels.
+    image_side, contrast_boxes_px
+        Longest side of the network's image in pixels; the boxes in which it is normalised, see ``network_input``.
     rotation, translation
         Pose parameterisation, see :mod:`.parameterisation`; rotation "auto": ``rotation_vector``, or ``rotation_6d``
         where the range is too wide for it.
@@ -78,6 +78,7 @@ class TrainingSettings:
     widths: tuple[int, ...] = (32, 64, 128)
     hypotheses: int = 0
     image_side: int = 64
+    contrast_boxes_px: tuple[int, ...] = (5, 9)
     rotation: str = "auto"
     translation: str = "projection"
     optimiser: str = "muon"
@@ -85,7 +86,7 @@ class TrainingSettings:
     rate: float = 2e-3
     warm_up: float = 0.03
     clipping: str = "norm"
-    averaging: float = 0.995
+    averaging: float = 0.97
     landmark_weight: float = 1e-2
     coordinate_weight: float = 3e-2
     geodesic_weight: float = 0.0
@@ -108,7 +109,7 @@ class TrainingSettings:
     validation_images: int = 400
 
     def __post_init__(self) -> None:
-        for name in ("widths", "bone_contrasts"):
+        for name in ("widths", "contrast_boxes_px", "bone_contrasts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
@@ -127,7 +128,7 @@ class TrainingSettings:
         if self.parts > self.batch_size:
             raise InputError(f"A batch of {self.batch_size} X-rays cannot be split in {self.parts} parts.")
         checked_shares(self.augmentation)
-        NetworkShape(self.backbone, self.widths, hypotheses=max(self.hypotheses, 1))
+        NetworkShape(self.backbone, self.widths, 6, max(self.hypotheses, 1), self.contrast_boxes_px)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], base: TrainingSettings | None = None) -> TrainingSettings:
@@ -165,7 +166,8 @@ class TrainingSettings:
         """The network for poses in ``frame``."""
         wide = frame.rotation_rad.max() > WIDEST_ROTATION_VECTOR_RAD
         count = self.hypotheses or (_WIDE_HYPOTHESES if wide else 1)
-        return NetworkShape(self.backbone, self.widths, self.parameterisation(frame).outputs, count)
+        outputs = self.parameterisation(frame).outputs
+        return NetworkShape(self.backbone, self.widths, outputs, count, self.contrast_boxes_px)
 
 
 _WIDE_HYPOTHESES = 4

@@ -25,7 +25,7 @@ from .optimisation import optimisers
 from .settings import TrainingSettings
 from .validation import ErrorEstimate
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _NETWORKS = ("network", "averaged", "best")
 _TENSORS, _COUNTERS = "state.safetensors", "state.json"
 _COUNTED = ("step", "images", "seconds", "rendering_seconds", "learning_seconds", "parts", "best_error_mm")
