@@ -71,8 +71,9 @@ def test_they_learn_as_one_process_with_both_batches(two):
     _, (first, second) = two
     assert torch.equal(first["weights"], second["weights"])
     together, alone = _alone(both=True), _alone(both=False)
-    # Sums are rounded in another order; without the other's gradient the weights are elsewhere.
-    assert (first["weights"] - together).norm() < 0.02 * (alone - together).norm()
+    # Sums are rounded in another order, to bfloat16 where there is that; without the other's gradient the weights are
+    # elsewhere.
+    assert (first["weights"] - together).norm() < 0.05 * (alone - together).norm()
 
 
 def test_the_first_one_measures_and_reports(two):

@@ -91,11 +91,11 @@ class _Memory:
         self._apply = trainer.apply
         monkeypatch.setattr(trainer, "apply", self)
 
-    def __call__(self, network, image):
+    def __call__(self, network, image, learning):
         self.sizes.append(len(image))
         if len(image) > self.most:
             raise self.error
-        return self._apply(network, image)
+        return self._apply(network, image, learning)
 
 
 @pytest.mark.parametrize(

@@ -94,4 +94,4 @@ def covered(seen_by: Camera, camera: Camera, aim: Aim) -> np.ndarray:
     size = np.array([seen_by.columns, seen_by.rows], dtype=np.float32)
     with np.errstate(invalid="ignore"):
         inside: np.ndarray = (pixels >= -0.5) & (pixels <= size - 0.5)
-    return np.asarray(inside.all(-1))
+    return np.asarray(inside[..., 0] & inside[..., 1])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .network_input import box_means
 
 # Share of the images that each disturbance falls on.
 REAL_XRAYS = {
@@ -82,12 +83,6 @@ def _grid(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(rows).view(1, 1, rows, 1) / rows, torch.arange(columns).view(1, 1, 1, columns) / columns
 
 
-def _box_blurred(x: Tensor, side: int) -> Tensor:
-    margin = side // 2
-    padded = torch.nn.functional.pad(x, (margin,) * 4, mode="replicate")
-    return torch.nn.functional.avg_pool2d(padded, side, 1)
-
-
 def _gamma(x: Tensor, mask: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     return x ** torch.exp(_per_image(-0.4, 0.4, random, len(x))), mask
 
@@ -101,17 +96,17 @@ def _uneven_field(x: Tensor, mask: Tensor, random: torch.Generator) -> tuple[Ten
 def _local_contrast(x: Tensor, mask: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """What a console's contrast equalisation (such as CLAHE) does: detail is stretched to the same size everywhere."""
     side = max(3, min(x.shape[2:]) // 4 | 1)
-    detail = x - _box_blurred(x, side)
-    stretched = 0.5 + 0.2 * detail / (_box_blurred(detail**2, side) + 1e-4).sqrt()
+    detail = x - box_means(x, side)
+    stretched = 0.5 + 0.2 * detail / (box_means(detail**2, side) + 1e-4).sqrt()
     return torch.lerp(x, stretched, _per_image(0.2, 1.0, random, len(x))), mask
 
 
 def _blur(x: Tensor, mask: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    return torch.lerp(x, _box_blurred(x, 3), _per_image(0.0, 1.0, random, len(x))), mask
+    return torch.lerp(x, box_means(x, 3), _per_image(0.0, 1.0, random, len(x))), mask
 
 
 def _sharpen(x: Tensor, mask: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    return torch.lerp(_box_blurred(x, 3), x, _per_image(1.0, 3.0, random, len(x))), mask
+    return torch.lerp(box_means(x, 3), x, _per_image(1.0, 3.0, random, len(x))), mask
 
 
 def _noise(x: Tensor, mask: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:

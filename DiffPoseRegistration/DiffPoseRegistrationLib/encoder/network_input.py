@@ -42,14 +42,16 @@ def local_contrast(image: Tensor, mask: Tensor, side: int) -> Tensor:
     """By how many deviations each pixel differs from the mean of the box of ``side`` pixels about it; zero outside the
     mask. Subtractive and divisive normalisation (K. Jarrett et al., ICCV 2009)."""
     x = normalised(image, mask)
-    seen = _box_means(mask, side).clamp_min(_LEAST_SEEN)
-    centred = (x - _box_means(x, side) / seen) * mask
-    return centred / (_box_means(centred**2, side) / seen + _FLAT**2).sqrt()
+    seen = box_means(mask, side).clamp_min(_LEAST_SEEN)
+    centred = (x - box_means(x, side) / seen) * mask
+    return centred / (box_means(centred**2, side) / seen + _FLAT**2).sqrt()
 
 
-def _box_means(x: Tensor, side: int) -> Tensor:
-    """Means over the boxes' part inside the image. As two products with a band matrix: for images as small as the
-    network's faster than any filter of torch's."""
+def box_means(x: Tensor, side: int) -> Tensor:
+    """Means [..., rows, columns] over the boxes of ``side`` pixels about each pixel, where they lie inside the image.
+
+    As two products with a band matrix: for images as small as the network's faster than any filter of torch's.
+    """
     down, across = (_box_matrix(count, side).to(x) for count in x.shape[-2:])
     return down @ x @ across.T
 

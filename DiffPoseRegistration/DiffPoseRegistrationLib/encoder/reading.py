@@ -166,10 +166,14 @@ class PoseReader:
         return _orthonormal(rotations), positions, weights
 
 
-def apply(network: PoseEncoder, image: Tensor) -> Outputs:
-    """The network's outputs, float32; inside, bfloat16 on GPUs that have it. (On CPUs that have it the many small
-    tensors' conversions cost more than it saves.)"""
-    reduced = image.is_cuda and torch.cuda.is_bf16_supported()
+def apply(network: PoseEncoder, image: Tensor, learning: bool = False) -> Outputs:
+    """The network's outputs, float32; inside, bfloat16 on GPUs that have it and, when learning, on processors that
+    have it. So a model reads the same on every processor."""
+    if image.is_cuda:
+        reduced = torch.cuda.is_bf16_supported()
+    else:
+        # Processors without these instructions would be slower. torch has no public name for the question.
+        reduced = learning and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
     with torch.autocast(image.device.type, torch.bfloat16, enabled=reduced):
         outputs = network(image.contiguous(memory_format=torch.channels_last))
     coordinates = None if outputs.coordinates is None else outputs.coordinates.float()

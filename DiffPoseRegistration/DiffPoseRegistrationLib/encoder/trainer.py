@@ -214,7 +214,7 @@ class Trainer:
         count, total = len(lesson), 0.0
         for indices in np.array_split(np.arange(count), self.state.parts):
             part = lesson.part(slice(int(indices[0]), int(indices[-1]) + 1), self._device)
-            outputs = apply(network, part.images)
+            outputs = apply(network, part.images, learning=True)
             predicted = self._parameterisation(outputs.poses).through(part.zooms[:, None])
             loss = loss_of(predicted, outputs, part, late) * (len(part) / count)
             if cancelled():
