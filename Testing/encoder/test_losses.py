@@ -11,6 +11,7 @@ from DiffPoseRegistrationLib.encoder.losses import (
     log_distance,
     ncc_distance,
     scene_distance,
+    vote_distance,
 )
 from DiffPoseRegistrationLib.encoder.parameterisation import Seen
 from DiffPoseRegistrationLib.geometry import rigid
@@ -63,6 +64,27 @@ def test_scene_coordinates_are_points_that_project_to_their_cells(pairs):
     aside[:, :, 1:] += 1e3
     expected = 5 * np.minimum(shares.sum((1, 2)).numpy(), 1)
     np.testing.assert_allclose(scene_distance(torch.from_numpy(aside), *arguments), expected, rtol=1e-4)
+
+
+def test_votes_count_for_rotation_and_depth_and_by_what_their_cells_show(pairs):
+    frame, a, b = pairs
+    points = torch.from_numpy(frame.points(LANDMARKS))
+    true, other = _seen(frame, a), _seen(frame, b)
+    sideways = torch.tensor([1.0, 0.02, 1.0], dtype=torch.float64) * true.position
+    deeper = true.position * 1.05
+    rotations = torch.stack([true.rotation, true.rotation, other.rotation], 1)
+    votes = Seen(rotations, torch.stack([sideways, deeper, true.position], 1))
+    expected = landmark_distance(Seen(other.rotation, true.position), true, points)
+    further = (deeper - true.position).norm(dim=1)
+
+    def distance(*shares):
+        return vote_distance(votes, true, points, torch.tensor([shares], dtype=torch.float64).expand(5, -1))
+
+    assert distance(1, 0, 0).max() < 0.011
+    np.testing.assert_allclose(distance(0, 1, 0), further, rtol=1e-5)
+    np.testing.assert_allclose(distance(0, 0, 1), expected, rtol=1e-5)
+    np.testing.assert_allclose(distance(0, 0.5, 1), (0.5 * further + expected) / 1.5, rtol=1e-5)
+    np.testing.assert_allclose(distance(0, 0.2, 0), 0.2 * further, rtol=1e-5)
 
 
 def test_double_geodesic_is_angle_and_way_of_the_source(pairs):

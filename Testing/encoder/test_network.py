@@ -20,14 +20,17 @@ def test_any_size_of_image_and_no_company_matters(shape):
     network = PoseEncoder(shape).eval()
     for size in ((64, 64), (48, 64), (64, 16), (33, 61)):
         image = torch.rand(2, shape.channels, *size)
-        poses, weights, coordinates = network(image)
-        assert coordinates is None if shape.backbone != "patch" else coordinates.shape == (2, 3, CELLS, CELLS)
+        poses, weights, coordinates, votes = network(image)
+        if shape.backbone == "patch":
+            assert coordinates.shape == (2, 3, CELLS, CELLS) and votes.shape == (2, shape.outputs, CELLS, CELLS)
+        else:
+            assert coordinates is None and votes is None
         assert poses.shape == (2, shape.hypotheses, shape.outputs) and weights.shape == (2, shape.hypotheses)
         torch.testing.assert_close(network(image)[0][:1], network(image[:1])[0], atol=1e-4, rtol=1e-3)
     assert shape.hypotheses > 1 or (weights == 0).all()
 
 
-@pytest.mark.parametrize(("name", "millions"), [("patch", 0.83), ("resnet18", 11.2), ("resnet34", 21.3)])
+@pytest.mark.parametrize(("name", "millions"), [("patch", 0.87), ("resnet18", 11.2), ("resnet34", 21.3)])
 def test_sizes_are_the_published_ones(name, millions):
     """ResNet-18 and -34 without their classifier have 11.2 and 21.3 million parameters."""
     network = PoseEncoder(NetworkShape(name))

@@ -42,6 +42,7 @@ class TrainingLoss:
         structures: Sequence[CTVolume] = (),
     ) -> None:
         self._settings, self._simulator = settings, simulator
+        self._parameterisation = settings.parameterisation(simulator.frame)
         self._points = torch.tensor(simulator.frame.points(landmarks), dtype=torch.float32)
         self._lever_arm_mm = settings.lever_arm_mm or simulator.camera.source_to_detector_mm / 2
         self._structures: list[tuple[Renderer, float]] = []
@@ -69,8 +70,8 @@ class TrainingLoss:
         if self._settings.consistency_weight > 0:
             apart = losses.consistency(winner, true, self._lever_arm_mm)
             loss = loss + self._settings.consistency_weight * apart.mean()
-        if self._settings.coordinate_weight > 0 and outputs.coordinates is not None:
-            loss = loss + self._settings.coordinate_weight * self._of_cells(outputs.coordinates, lesson)
+        if outputs.coordinates is not None and outputs.votes is not None:
+            loss = loss + self._of_cells(outputs.coordinates, outputs.votes, lesson)
         return loss + self._of_images(winner, lesson).to(loss.device) if late else loss
 
     @property
@@ -107,8 +108,9 @@ class TrainingLoss:
         weighing = -(likely * logits.log_softmax(1)).sum(1)
         return Seen(predicted.rotation[every, best], predicted.position[every, best]), (learned + 0.1 * weighing).mean()
 
-    def _of_cells(self, coordinates: Tensor, lesson: Lesson) -> Tensor:
-        """The mean distance, in mm, of what the network's cells say they show; those beside the body say nothing."""
+    def _of_cells(self, coordinates: Tensor, votes: Tensor, lesson: Lesson) -> Tensor:
+        """What the network's cells get wrong; those beside the body say nothing."""
+        settings, true = self._settings, lesson.true
         rows, columns = coordinates.shape[2:]
         camera = self._simulator.camera.resampled(rows, columns)
         pixels = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1)
@@ -116,7 +118,15 @@ class TrainingLoss:
         shows = torch.from_numpy(lesson.clean > _BODY)[:, None].to(coordinates.device) & lesson.usable
         shares = torch.nn.functional.adaptive_avg_pool2d(shows.float(), (rows, columns))[:, 0]
         on_device = torch.from_numpy(rays.astype(np.float32)).to(coordinates.device)
-        return losses.scene_distance(coordinates * COORDINATE_MM, lesson.true, lesson.zooms, on_device, shares).mean()
+        loss = coordinates.new_zeros(())
+        if settings.coordinate_weight > 0:
+            apart = losses.scene_distance(coordinates * COORDINATE_MM, true, lesson.zooms, on_device, shares)
+            loss = loss + settings.coordinate_weight * apart.mean()
+        if settings.vote_weight > 0:
+            voted = self._parameterisation(votes.flatten(2).transpose(1, 2)).through(lesson.zooms[:, None])
+            apart = losses.vote_distance(voted, true, self._points.to(votes.device), shares.flatten(1))
+            loss = loss + settings.vote_weight * apart.mean()
+        return loss
 
     def _of_images(self, predicted: Seen, lesson: Lesson) -> Tensor:
         settings, simulator = self._settings, self._simulator

@@ -76,11 +76,14 @@ class Outputs(NamedTuple):
     coordinates
         Of the patch network, for each of its cells, the scene coordinates [b, 3, CELLS, CELLS] in units of
         ``COORDINATE_MM``: which point of the body it shows, at the isocentre's depth; see ``losses.scene_distance``.
+    votes
+        Likewise the pose that each cell votes for [b, outputs, CELLS, CELLS]; see ``losses.vote_distance``.
     """
 
     poses: Tensor
     weights: Tensor
     coordinates: Tensor | None
+    votes: Tensor | None
 
 
 class PoseEncoder(nn.Module):
@@ -89,12 +92,12 @@ class PoseEncoder(nn.Module):
     def __init__(self, shape: NetworkShape | None = None) -> None:
         super().__init__()
         self.shape = shape or NetworkShape()
-        self.coordinates: nn.Module | None = None
+        self.cells: nn.Module | None = None
         if self.shape.backbone == "patch":
             features = self._build_patches()
-            # The pose is read from the features and from what the cells say they show.
-            self.coordinates = nn.Conv2d(self.shape.widths[-1], 3, 1)
-            hidden: list[nn.Module] = [nn.Linear(features + 3 * CELLS * CELLS, 256), nn.ReLU()]
+            # The pose is read from the features, from what the cells say they show and from what they vote for.
+            self.cells = nn.Conv2d(self.shape.widths[-1], 3 + self.shape.outputs, 1)
+            hidden: list[nn.Module] = [nn.Linear(features + (3 + self.shape.outputs) * CELLS * CELLS, 256), nn.ReLU()]
             features = 256
         else:
             features = self._build_resnet(_RESNETS[self.shape.backbone])
@@ -107,13 +110,15 @@ class PoseEncoder(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         maps = self.trunk(self.stem(x))
         read = [maps.flatten(1)]
-        coordinates = None if self.coordinates is None else self.coordinates(maps)
-        if coordinates is not None:
-            read.append(coordinates.flatten(1))
+        coordinates = votes = None
+        if self.cells is not None:
+            said = self.cells(maps)
+            read.append(said.flatten(1))
+            coordinates, votes = said[:, :3], said[:, 3:]
         features = self.head(torch.cat(read, 1))
         poses = self.pose(features).unflatten(1, (self.shape.hypotheses, self.shape.outputs))
         weights = features.new_zeros(len(x), 1) if self.weight is None else self.weight(features)
-        return Outputs(poses, weights, coordinates)
+        return Outputs(poses, weights, coordinates, votes)
 
     def _build_patches(self) -> int:
         widths = self.shape.widths

@@ -176,8 +176,8 @@ def apply(network: PoseEncoder, image: Tensor, learning: bool = False) -> Output
         reduced = learning and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
     with torch.autocast(image.device.type, torch.bfloat16, enabled=reduced):
         outputs = network(image.contiguous(memory_format=torch.channels_last))
-    coordinates = None if outputs.coordinates is None else outputs.coordinates.float()
-    return Outputs(outputs.poses.float(), outputs.weights.float(), coordinates)
+    coordinates, votes = (None if part is None else part.float() for part in outputs[2:])
+    return Outputs(outputs.poses.float(), outputs.weights.float(), coordinates, votes)
 
 
 @contextlib.contextmanager

@@ -42,8 +42,9 @@ class TrainingSettings:
         "muon" with ``hidden_rate`` for the trunk and AdamW with ``rate`` for the rest, or "adam" with ``rate`` for
         all; share of the budget over which the rates rise; bound on the gradient ("norm", "adaptive"); decay of the
         moving average of the weights that is kept (0: none).
-    landmark_weight, coordinate_weight, geodesic_weight, log_weight, consistency_weight
-        Weights [1/mm] of the distances between poses and of the scene coordinates, see :mod:`.losses`.
+    landmark_weight, coordinate_weight, vote_weight, geodesic_weight, log_weight, consistency_weight
+        Weights [1/mm] of the distances between poses, of the scene coordinates and of the cells' votes, see
+        :mod:`.losses`.
     image_weight, image_patch_px, dice_weight, image_share
         Weight of ``1 - NCC`` between the X-ray and the one simulated at the predicted pose, patch of its finer scale
         (0: the whole image only), and weight of ``1 - Dice`` of the structures' projections, where structures are
@@ -89,6 +90,7 @@ class TrainingSettings:
     averaging: float = 0.97
     landmark_weight: float = 1e-2
     coordinate_weight: float = 3e-2
+    vote_weight: float = 1e-2
     geodesic_weight: float = 0.0
     log_weight: float = 0.0
     consistency_weight: float = 0.0
@@ -193,6 +195,7 @@ _BOUNDS = {
     "averaging": (0.0, 0.99999),
     "landmark_weight": _WEIGHTS,
     "coordinate_weight": _WEIGHTS,
+    "vote_weight": _WEIGHTS,
     "geodesic_weight": _WEIGHTS,
     "log_weight": _WEIGHTS,
     "consistency_weight": _WEIGHTS,
