@@ -49,6 +49,15 @@ def test_the_same_every_time_and_nothing_like_it_is_told(reference):
         align(reference, CTVolume(np.full((8, 8, 8), -1000.0) + 5 * np.eye(8), np.diag([9.0, 9.0, 9.0, 1.0]), "empty"))
 
 
+def test_steps_in_which_volumes_do_not_meet_are_not_told_on_the_terminal(reference, capfd):
+    affine = reference.ijk_to_ras.copy()
+    affine[:3, 3] += 3e4
+    small = np.full((12, 40, 40), -1000.0, np.float32)
+    small[5:7, :2, :2] = 1000.0
+    align(reference, CTVolume(small, affine, "elsewhere"))
+    assert capfd.readouterr() == ("", "") and sitk.ProcessObject.GetGlobalWarningDisplay()
+
+
 def test_bodies_that_look_unlike_are_laid_mass_on_mass(reference):
     """A small ball is no torso: nothing is turned, and their centres of mass, by numpy, meet."""
     z, y, x = np.mgrid[:30, :32, :34] * 4.0
