@@ -60,6 +60,7 @@ def _alone(both):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[Trainer.__module__], "Lessons", Joined)
+        patch.setattr(torch.cpu, "_is_avx512_bf16_supported", bool, raising=False)  # as in the two processes
         trainer = Trainer([body_of(small_ct())], CAMERA, SETTINGS, "cpu")
         with trainer.learning(1):
             for _ in range(SETTINGS.steps):
@@ -71,9 +72,8 @@ def test_they_learn_as_one_process_with_both_batches(two):
     _, (first, second) = two
     assert torch.equal(first["weights"], second["weights"])
     together, alone = _alone(both=True), _alone(both=False)
-    # Sums are rounded in another order, to bfloat16 where there is that; without the other's gradient the weights are
-    # elsewhere.
-    assert (first["weights"] - together).norm() < 0.05 * (alone - together).norm()
+    # Sums are rounded in another order; without the other's gradient the weights are elsewhere.
+    assert (first["weights"] - together).norm() < 0.02 * (alone - together).norm()
 
 
 def test_the_first_one_measures_and_reports(two):

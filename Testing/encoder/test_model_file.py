@@ -76,17 +76,18 @@ def test_an_untrained_network_says_poses_near_the_centre_with_weights(ct, xray):
     assert (np.diff(found.weights) <= 0).all()
 
 
-def test_another_detector_is_resampled(ct, model, xray):
+def test_another_detector_is_resampled(ct, xray):
     """The very pose read from an X-ray of another pixel size, distance and display side."""
+    # An untrained network makes much of what little another sampling changes in the local contrast.
+    model = _model(ct, looks=0, contrast_boxes_px=())
     pose = perturbed(model.pose_range.centre, ct.centre_ras, 10, 20, np.random.default_rng(0))
     renderer = Renderer(ct, levels=1)
     other = Camera(1500.0, 600, 700, (0.9, 0.9), (330.0, 310.0), "detector")
     mirrored = replace(other, viewed_from="source")
-    model = replace(model, settings=replace(model.settings, looks=0))
     picture = renderer.render(other, pose)
     first, second, wrong = (model.predict(x) for x in (xray, XRay(picture, other), XRay(picture, mirrored)))
     # Control: of the same pixels on the wrong side another pose is read, even by an untrained network.
-    assert np.abs(first - wrong)[:3, 3].max() > 3 * np.abs(first - second)[:3, 3].max()
+    assert np.abs(first - wrong)[:3, 3].max() > 5 * np.abs(first - second)[:3, 3].max()
 
 
 def test_a_detector_that_sees_too_little_is_refused(ct, model):

@@ -46,7 +46,7 @@ def test_local_contrast_is_the_deviation_from_the_mean_of_a_box(side):
     centred = x - uniform_filter(x, side)
     expected = centred / np.sqrt(uniform_filter(centred**2, side) + 0.01)
     inside = slice(side, -side)
-    found = local_contrast(images, mask, side)[0, 0].numpy()
+    found = local_contrast(normalised(images, mask), mask, side)[0, 0].numpy()
     np.testing.assert_allclose(found[inside, inside], expected[inside, inside], atol=1e-4)
 
 
@@ -54,12 +54,12 @@ def test_local_contrast_is_the_deviation_from_the_mean_of_a_box(side):
 def test_what_is_masked_does_not_matter(side):
     images = _images()
     mask = _half_masked(images)
-    result = local_contrast(images, mask, side)
+    result = network_input(images, mask, [side])
     assert (result[mask == 0] == 0).all() and result[mask > 0].std() > 0.5
     other = torch.where(mask > 0, images, torch.rand_like(images) * 1e3)
-    torch.testing.assert_close(local_contrast(other, mask, side), result, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(network_input(other, mask, [side]), result, atol=1e-4, rtol=1e-4)
     # Up to the mask's edge the contrast is that of the part beside it alone.
-    alone = local_contrast(images[..., 20:], mask[..., 20:], side)
+    alone = network_input(images[..., 20:], mask[..., 20:], [side])
     torch.testing.assert_close(result[..., 20:], alone, atol=1e-4, rtol=1e-4)
 
 
@@ -83,4 +83,4 @@ def test_a_channel_for_each_box():
     assert torch.equal(network_input(images, mask, ()), normalised(images, mask))
     both = network_input(images, mask, (5, 9))
     assert both.shape == (4, 2, 48, 64)
-    assert torch.equal(both[:, 1:], local_contrast(images, mask, 9))
+    assert torch.equal(both[:, 1:], local_contrast(normalised(images, mask), mask, 9))

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .image_file import without_warnings
 from .values import CTVolume
 
 AIR_HU = -1000.0
@@ -60,7 +61,8 @@ def align(reference: CTVolume, ct: CTVolume) -> Alignment:
     for image, name in ((fixed, reference.name), (moving, ct.name)):
         if sitk.GetArrayViewFromImage(image).max() < _LEAST_HU:
             raise InputError(f"{name} shows nothing but air; leave it out.")
-    with _one_quiet_thread():
+    # Steps in which the volumes do not meet are part of a search, and no news for a terminal.
+    with _one_thread(), without_warnings():
         start = sitk.Euler3DTransform(_by_mass(fixed, moving))
         tried = [_refined(fixed, moving, _higher(start, mm), iterations=6, coarse=True) for mm in _HEIGHTS_MM]
         best = max(tried, key=lambda one: one[1])
@@ -157,16 +159,12 @@ def _as_transform(motion: np.ndarray) -> sitk.AffineTransform:
     return transform
 
 
-class _one_quiet_thread:
-    """Sums over threads come in any order; with one, an alignment is the same every time. Steps in which the volumes
-    do not meet are part of a search, and no news for a terminal."""
+class _one_thread:
+    """Sums over threads come in any order; with one, an alignment is the same every time."""
 
     def __enter__(self) -> None:
-        self._threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-        self._warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
+        self._before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
     def __exit__(self, *_: object) -> None:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(self._threads)
-        sitk.ProcessObject.SetGlobalWarningDisplay(self._warnings)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(self._before)

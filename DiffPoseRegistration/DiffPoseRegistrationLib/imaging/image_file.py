@@ -6,6 +6,7 @@ a DICOM file; both are held against the file's size first.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -13,7 +14,7 @@ import struct
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -185,21 +186,29 @@ def call_simpleitk(read: Callable[[list[str]], T], paths: Sequence[Path]) -> T:
     RuntimeError
         As SimpleITK does, if the files cannot be read either way.
     """
-    warnings_shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        try:
-            return read([str(path) for path in paths])
-        except RuntimeError:
-            if all(str(path).isascii() for path in paths):
-                raise
-        with tempfile.TemporaryDirectory(prefix="diffpose-") as folder:
-            copies = []
-            for number, path in enumerate(paths):
-                suffix = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".nii.gz") else path.suffix
-                copies.append(str(shutil.copyfile(path, Path(folder) / f"{number:06d}{suffix}")))
-            return read(copies)
+        with without_warnings():
+            try:
+                return read([str(path) for path in paths])
+            except RuntimeError:
+                if all(str(path).isascii() for path in paths):
+                    raise
+            with tempfile.TemporaryDirectory(prefix="diffpose-") as folder:
+                copies = []
+                for number, path in enumerate(paths):
+                    suffix = "".join(path.suffixes[-2:]) if path.name.lower().endswith(".nii.gz") else path.suffix
+                    copies.append(str(shutil.copyfile(path, Path(folder) / f"{number:06d}{suffix}")))
+                return read(copies)
     except UnicodeDecodeError:  # of a message that quotes the file
         raise RuntimeError(f"{paths[0]} cannot be read") from None
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """While this lasts, ITK writes no warnings to the terminal."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warnings_shown)
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
